@@ -1,0 +1,69 @@
+# Everything sets up its own environment in .venv; nothing needs to be prepared but Python 3.11 or newer.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Pure rules: no loop, no socket, no clock. Every branch of them is tested.
+PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage kafka schema lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY) ## the whole relay on embedded parts, with simulated meetings (KEEP=1 leaves it running)
+	@$(BIN)/relay demo $(if $(KEEP),--keep)
+
+serve: $(READY) ## run relay.yaml, trusting the simulator's key
+	@RELAY_DYTE_PUBLIC_KEY="$$($(BIN)/relay simulate --print-key)" $(BIN)/relay serve
+
+simulate: $(READY) ## post simulated meetings at a relay that `make serve` runs
+	@$(BIN)/relay simulate
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest -q
+
+check: format lint types layers tests-with-coverage ## all that must hold before a commit
+
+format: $(READY)
+	@$(BIN)/ruff format --check .
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+layers: $(READY)
+	@$(BIN)/lint-imports
+
+tests-with-coverage: $(READY)
+	@$(BIN)/python -m pytest -q --cov=relay --cov-branch --cov-report=
+	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100 --show-missing
+	@echo "all of relay/, for information:" && $(BIN)/coverage report --format=total
+
+kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.kafka
+
+schema: $(READY) ## write config/relay.schema.json anew
+	@$(BIN)/relay schema > config/relay.schema.json
+
+lock: ## pin all dependencies anew, with hashes
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q \
+	    -o requirements/runtime.txt
+	uv pip compile pyproject.toml --extra demo --group dev --universal --python-version 3.11 --generate-hashes \
+	    --no-header -q -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## forget the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist .coverage
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,22 @@
+"""The `relay` command."""
+
+from __future__ import annotations
+
+import click
+
+from relay import __version__
+from relay.commands.check import check, schema
+from relay.commands.demo import demo
+from relay.commands.ledger import deliveries, events
+from relay.commands.serve import serve
+from relay.commands.simulate import simulate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dyte-relay")
+def main() -> None:
+    """Relay Dyte and RealtimeKit webhooks, surely and once, to Kafka, HTTP services and Slack."""
+
+
+for command in (serve, check, simulate, demo, events, deliveries, schema):
+    main.add_command(command)

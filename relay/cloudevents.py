@@ -1,0 +1,39 @@
+"""CloudEvents 1.0 attributes of a delivery, as all sinks send them. Pure.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from relay.model import Delivery
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+
+def attributes(delivery: Delivery) -> dict[str, str]:
+    """The context attributes; the id is the same on every attempt, replay and sink, so that receivers can dedupe."""
+    event = delivery.event
+    found = {
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "time": event.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "specversion": "1.0",
+    }
+    return found | ({"subject": event.meeting} if event.meeting else {})
+
+
+def content_type(delivery: Delivery) -> str:
+    """JSON, unless the signed body is not even that."""
+    return BINARY if delivery.event.defect else JSON
+
+
+def http_header(text: str) -> str:
+    """An attribute as an HTTP header: percent-encoded where it is not printable ASCII.
+
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values
+    """
+    return quote(text, safe="!#$&'()*+,-./:;<=>?@[]^_`{|}~")

@@ -1,0 +1,216 @@
+"""`relay events` and `relay deliveries`: what came, and where it went."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from relay.commands.output import (
+    FAILED,
+    config_option,
+    err,
+    existing_store,
+    json_option,
+    load_config,
+    out,
+    print_json,
+    table,
+    when,
+)
+from relay.commands.output import run as run_async
+from relay.config import Config
+from relay.model import DeliveryState, EventState
+from relay.ports import DeliveryRecord, EventRecord
+
+limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most.")
+
+
+@click.group()
+def events() -> None:
+    """Look at the events that came in."""
+
+
+@events.command("list")
+@config_option
+@click.option("--type", "type_glob", help="Only these types; a glob such as 'recording.*'.")
+@click.option("--meeting", help="Only of this meeting.")
+@click.option("--source", help="Only of this source.")
+@click.option("--state", type=click.Choice([state.value for state in EventState]), help="Only in this state.")
+@limit_option
+@json_option
+def list_events(
+    config_path: Path,
+    type_glob: str | None,
+    meeting: str | None,
+    source: str | None,
+    state: str | None,
+    limit: int,
+    as_json: bool,  # noqa: FBT001 - click calls it
+) -> None:
+    """List events, newest first.
+
+    \b
+    Examples:
+      relay events list
+      relay events list --type 'recording.*' --limit 5
+      relay events list --state unrouted --json
+    """
+    wanted = None if state is None else EventState(state)
+
+    async def read(config: Config) -> list[EventRecord]:
+        async with existing_store(config) as store:
+            return list(
+                await store.events(type_glob=type_glob, meeting=meeting, source=source, state=wanted, limit=limit)
+            )
+
+    records = run_async(read(load_config(config_path)))
+    if as_json:
+        print_json([_event_json(record) for record in records])
+        return
+    lines = table("accepted (UTC)", "id", "source", "type", "meeting", "state")
+    for record in records:
+        event = record.event
+        state_text = record.state + (f": {record.detail}" if record.detail else "")
+        lines.add_row(when(event.received_at), event.id, event.source, event.type, event.meeting or "–", state_text)
+    out.print(lines if records else "no events")
+
+
+@events.command("show")
+@config_option
+@click.argument("event_id")
+@click.option("--body", "with_body", is_flag=True, help="Print the body too. It may hold personal data and links.")
+@json_option
+def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Show one event and its deliveries, by our id, the start of it, or the sender's uuid.
+
+    \b
+    Examples:
+      relay events show 01990f3c-5a
+      relay events show 01990f3c-5a --body
+    """
+
+    async def read(config: Config) -> tuple[EventRecord | None, list[DeliveryRecord]]:
+        async with existing_store(config) as store:
+            found = await store.event(event_id)
+            if found is None:
+                return None, []
+            return found, list(await store.deliveries(event_id=found.event.id, limit=1000))
+
+    record, deliveries_of_it = run_async(read(load_config(config_path)))
+    if record is None:
+        err.print(f"no event {event_id!r}, or more than one that starts so; see `relay events list`", markup=False)
+        raise SystemExit(FAILED)
+    if as_json:
+        print_json(
+            _event_json(record, with_body=with_body)
+            | {"deliveries": [_delivery_json(delivery) for delivery in deliveries_of_it]}
+        )
+        return
+    for name, text in _event_json(record, with_body=with_body).items():
+        if text not in (None, "", {}):
+            out.print(f"{name:14}{text}", markup=False)
+    out.print()
+    _print_deliveries(deliveries_of_it)
+
+
+@click.group()
+def deliveries() -> None:
+    """Look at where events went."""
+
+
+@deliveries.command("list")
+@config_option
+@click.option("--event", "event_id", help="Only of this event; its whole id.")
+@click.option("--sink", help="Only to this sink.")
+@click.option("--state", type=click.Choice([state.value for state in DeliveryState]), help="Only in this state.")
+@click.option("--meeting", help="Only of this meeting.")
+@limit_option
+@json_option
+def list_deliveries(
+    config_path: Path,
+    event_id: str | None,
+    sink: str | None,
+    state: str | None,
+    meeting: str | None,
+    limit: int,
+    as_json: bool,  # noqa: FBT001 - click calls it
+) -> None:
+    """List deliveries, newest first, with the reason where one failed.
+
+    \b
+    Examples:
+      relay deliveries list --state dead
+      relay deliveries list --sink crm --state pending --json
+    """
+    wanted = None if state is None else DeliveryState(state)
+
+    async def read(config: Config) -> list[DeliveryRecord]:
+        async with existing_store(config) as store:
+            return list(
+                await store.deliveries(event_id=event_id, sink=sink, state=wanted, meeting=meeting, limit=limit)
+            )
+
+    records = run_async(read(load_config(config_path)))
+    if as_json:
+        print_json([_delivery_json(record) for record in records])
+        return
+    _print_deliveries(records)
+
+
+def _print_deliveries(records: list[DeliveryRecord]) -> None:
+    if not records:
+        out.print("no deliveries")
+        return
+    lines = table("event", "type", "sink", "route", "state", "attempts", "when (UTC)", "receipt or reason")
+    for record in records:
+        moment = record.settled_at or record.due_at
+        if record.state is DeliveryState.PENDING and record.due_at is None:
+            result = "waits for an earlier event of its meeting"
+        elif record.reason:
+            result = f"{record.reason}: {record.detail}"
+        else:
+            result = record.receipt
+        lines.add_row(
+            record.event_id[:13],
+            record.type,
+            record.sink,
+            record.route,
+            record.state,
+            str(record.attempt),
+            when(moment),
+            result,
+        )
+    out.print(lines, markup=False)
+
+
+def _event_json(record: EventRecord, *, with_body: bool = False) -> dict[str, object]:
+    event = record.event
+    found: dict[str, object] = {
+        "id": event.id,
+        "state": record.state,
+        "detail": record.detail,
+        "source": event.source,
+        "type": event.type,
+        "accepted": event.received_at.isoformat(),
+        "meeting": event.meeting,
+        "session": event.session,
+        "organization": event.organization,
+        "stream": event.stream,
+        "uuid": event.uuid,
+        "webhook_id": event.webhook_id,
+        "defect": event.defect,
+        "headers": dict(event.headers),
+        "bytes": len(event.body),
+    }
+    if with_body and event.defect is None:
+        found["body"] = event.body.decode()
+    elif with_body:
+        found["body_base64"] = base64.b64encode(event.body).decode()
+    return found
+
+
+def _delivery_json(record: DeliveryRecord) -> dict[str, object]:
+    return asdict(record)

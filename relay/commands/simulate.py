@@ -1,0 +1,144 @@
+"""`relay simulate`."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from relay.commands.output import FAILED, err, json_option, out, print_json
+from relay.commands.output import run as run_async
+from relay.simulator import SCENARIOS, SimulatorKey
+from relay.simulator import simulate as make_webhooks
+from relay.simulator.posting import Report, post_all
+
+KEY_FOLDER = Path("data/simulator")
+
+
+@click.command()
+@click.option(
+    "--url", default="http://127.0.0.1:8080/webhooks/dyte", show_default=True, help="Where the relay takes webhooks."
+)
+@click.option(
+    "--scenario", type=click.Choice(sorted(SCENARIOS)), default="meeting", show_default=True, help="What happens."
+)
+@click.option(
+    "--provider", type=click.Choice(["dyte", "realtimekit"]), default="dyte", show_default=True, help="Whose shapes."
+)
+@click.option("--meetings", default=1, show_default=True, type=click.IntRange(1), help="How many meetings.")
+@click.option("--participants", type=click.IntRange(1), help="People in each meeting.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Webhooks a second; without it, as fast as it goes."
+)
+@click.option("--duplicates", default=0.0, type=click.FloatRange(0, 1), help="Share that is sent twice.")
+@click.option("--fresh-uuid", is_flag=True, help="A repeat gets a new uuid, as RealtimeKit may do.")
+@click.option("--disorder", default=0.0, type=click.FloatRange(0, 1), help="Share that comes late.")
+@click.option("--seed", help="The same seed makes the same webhooks, which the relay then knows already.")
+@click.option(
+    "--concurrency", default=32, show_default=True, type=click.IntRange(1, 1000), help="Meetings at the same time."
+)
+@click.option("--retries", default=3, show_default=True, type=click.IntRange(0, 10), help="After a 5xx or no answer.")
+@click.option(
+    "--key",
+    "key_folder",
+    default=KEY_FOLDER,
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the simulator's key pair; made on first use.",
+)
+@click.option("--print-key", is_flag=True, help="Only make the key pair and print the public key, for `public_key:`.")
+@json_option
+def simulate(
+    url: str,
+    scenario: str,
+    provider: Literal["dyte", "realtimekit"],
+    meetings: int,
+    participants: int | None,
+    rate: float | None,
+    duplicates: float,
+    fresh_uuid: bool,  # noqa: FBT001 - click calls it
+    disorder: float,
+    seed: str | None,
+    concurrency: int,
+    retries: int,
+    key_folder: Path,
+    print_key: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Post whole signed meetings at a relay, as Dyte or RealtimeKit would.
+
+    The relay must trust the simulator's key: set RELAY_DYTE_PUBLIC_KEY for the relay.yaml of the repository, or
+    `public_key:` of a source. Never do that in production.
+
+    \b
+    Examples:
+      RELAY_DYTE_PUBLIC_KEY="$(relay simulate --print-key)" relay serve
+      relay simulate
+      relay simulate --meetings 100 --rate 50 --duplicates 0.1 --disorder 0.1
+      relay simulate --scenario burst --provider realtimekit
+    """
+    try:
+        key = SimulatorKey.load_or_create(key_folder)
+    except Exception as error:
+        raise click.ClickException(str(error)) from error
+    if print_key:
+        click.echo(key.public_pem, nl=False)
+        return
+    seed = seed or secrets.token_hex(4)
+    webhooks = make_webhooks(
+        key,
+        meetings=meetings,
+        provider=provider,
+        scenario=scenario,
+        seed=seed,
+        duplicates=duplicates,
+        disorder=disorder,
+        fresh_uuid=fresh_uuid,
+        participants=participants,
+        start=datetime.now(UTC) - timedelta(hours=1),
+    )
+    with _progress() as progress:
+        task = progress.add_task("posted", total=None)
+        report = run_async(
+            post_all(
+                webhooks,
+                urls=url,
+                rate=rate,
+                concurrency=concurrency,
+                retries=retries,
+                told=lambda so_far: progress.update(task, completed=sum(so_far.outcomes.values())),
+            )
+        )
+    _print(report, url=url, seed=seed, as_json=as_json)
+    if report.failed:
+        raise SystemExit(FAILED)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _print(report: Report, *, url: str, seed: str, as_json: bool) -> None:
+    times = {
+        name: round(report.percentile(share) * 1000, 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+    }
+    if as_json:
+        print_json({"seed": seed, "posted": report.posted, "outcomes": report.outcomes, "milliseconds": times})
+        return
+    for outcome, count in sorted(report.outcomes.items()):
+        out.print(f"{count:7} {outcome}", markup=False)
+    out.print(f"answers: p50 {times['p50']} ms, p99 {times['p99']} ms, max {times['max']} ms; seed {seed}")
+    hints = {
+        "401": "The relay does not trust the simulator's key; see `relay simulate --help`.",
+        "503": "The relay has no public key yet, or its store fails; ask its /readyz.",
+        "404": "The relay has no source with this path.",
+        "no answer": f"Nothing answers at {url}; is `relay serve` running?",
+    }
+    for outcome, hint in hints.items():
+        if report.outcomes[outcome]:
+            err.print(hint, style="yellow", markup=False)

@@ -1,0 +1,24 @@
+"""relay.yaml: the Options of all parts in one value, and every mistake in the file at once.
+
+`load` for those who need a configuration, `check` for those who want to know what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from relay.config.address import Address, parse_address
+from relay.config.loading import Report, check, load
+from relay.config.model import Config, RetentionOptions, source_path
+from relay.config.problems import InvalidConfig, Problem
+
+__all__ = [
+    "Address",
+    "Config",
+    "InvalidConfig",
+    "Problem",
+    "Report",
+    "RetentionOptions",
+    "check",
+    "load",
+    "parse_address",
+    "source_path",
+]

@@ -1,0 +1,263 @@
+"""Lanes: one for each sink, each with its own claims, concurrency, time-out, rate, gate and retries.
+
+A lane claims what is due, lets the sink deliver, decides what follows, and settles. Nothing of one lane is shared with
+another (but the pace of sinks that post to one place), so that a sink in trouble troubles nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+from relay.errors import DeliveryError, StoreUnavailable, Unavailable
+from relay.gate import Gate, GateState
+from relay.model import Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
+from relay.options import LaneOptions
+from relay.pace import Pace
+from relay.ports import Clock, Outbox, Sink
+from relay.representation import represent
+from relay.retry import decide
+from relay.telemetry import Telemetry
+
+log = logging.getLogger("relay")
+
+_POLL = 1.0
+"""Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
+_STORE_PAUSE = 1.0
+"""Seconds to leave a store alone that could not do it."""
+
+
+class Lane:
+    """One sink's lane. `run` works until it is told to `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        options: LaneOptions,
+        outbox: Outbox,
+        *,
+        pace: Pace,
+        telemetry: Telemetry,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self.name = name
+        self.gate = Gate()
+        self._sink = sink
+        self._options = options
+        self._outbox = outbox
+        self._pace = pace
+        self._telemetry = telemetry
+        self._clock = clock
+        self._rng = rng
+        self._stopping = asyncio.Event()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._results: list[Settled] = []
+        self._settled = asyncio.Event()
+
+    async def run(self) -> None:
+        """Claim, deliver, settle, until stopped; then finish what is under way."""
+        self._telemetry.sink_state(self.name, self.gate.state)
+        async with asyncio.TaskGroup() as group:
+            settler = group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
+            while not self._stopping.is_set():
+                allowed = self._allowance()
+                if allowed <= 0:
+                    await self._until_allowed()
+                elif await self._begin(allowed, group) < allowed:
+                    await self._until_due()
+            if self._attempts:
+                await asyncio.wait(self._attempts)
+            settler.cancel()
+        await self._settle()
+
+    def stop(self) -> None:
+        """Begin nothing new; what is under way ends within its time-out."""
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """Interrupt what is under way; the leases are given back."""
+        for task in self._attempts:
+            task.cancel()
+
+    def _allowance(self) -> int:
+        """How many attempts may be begun now."""
+        now = asyncio.get_running_loop().time()
+        free = self._options.concurrency - len(self._attempts)
+        return self._pace.allowance(self.gate.allowance(free, now), now)
+
+    async def _begin(self, allowed: int, group: asyncio.TaskGroup) -> int:
+        """Claim up to so many and begin to deliver them; how many there were."""
+        now, lease = self._clock.now(), self._options.lease
+        try:
+            claimed = await self._outbox.claim(self.name, limit=allowed, now=now, lease=lease)
+        except StoreUnavailable as error:
+            self._telemetry.store_failed(error.kind, str(error))
+            await self._pause(_STORE_PAUSE)
+            return 0
+        self._pace.took(len(claimed), asyncio.get_running_loop().time())
+        for delivery in claimed:
+            self.gate.begun()
+            task = group.create_task(self._attempt(delivery), name=f"attempt-{self.name}")
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+        return len(claimed)
+
+    async def _until_allowed(self) -> None:
+        """Wait for the gate, the pace or a free slot, whichever is in the way."""
+        now = asyncio.get_running_loop().time()
+        closed = max(self.gate.wait(now), self._pace.wait(now))
+        if closed > 0 or not self._attempts:
+            await self._pause(min(max(closed, 0.001), _POLL))
+        else:  # every slot is taken, or the probe is under way
+            await self._or_stop(asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED))
+
+    async def _until_due(self) -> None:
+        """Wait until something may have come due."""
+        try:
+            due = await self._outbox.next_due(self.name)
+        except StoreUnavailable:
+            due = None
+        seconds = _POLL if due is None else (due - self._clock.now()).total_seconds()
+        await self._or_stop(self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _or_stop(self, waiting: Coroutine[object, object, object]) -> None:
+        """Wait for this, or for the stop."""
+        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        """Deliver once, and note what follows. Never raises but when it is cancelled at the end of the drain."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        probe = self.gate.state is not GateState.OPEN
+        try:
+            verdict = await self._deliver(delivery, probe=probe)
+        except asyncio.CancelledError:
+            failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
+            self._note(delivery, Retry(failure=failure, at=self._clock.now(), counted=False))
+            self.gate.cancelled()
+            raise
+        self._telemetry.delivery_attempted(delivery, verdict, loop.time() - started)
+        self._note(delivery, verdict)
+
+    async def _deliver(self, delivery: Delivery, *, probe: bool) -> Verdict:
+        options = self._options
+        loop = asyncio.get_running_loop()
+        before = self.gate.state
+        try:
+            represented = represent(delivery, select=options.select, redact=options.redact)
+            receipt = await self._within_time(represented)
+        except DeliveryError as error:
+            self.gate.failed(delivery.event.id, error, loop.time())
+            verdict: Verdict = decide(options.retry, delivery, error, now=self._clock.now(), rng=self._rng)
+        except Exception as error:  # a bug of ours, or of a library; it may be this event's shape, so it must end
+            log.exception("delivery.crashed", extra=delivery.log_context())
+            crash = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
+            verdict = decide(options.retry, delivery, crash, now=self._clock.now(), rng=self._rng)
+            self.gate.cancelled()
+        else:
+            self.gate.succeeded()
+            verdict = Delivered(receipt=receipt)
+        if self.gate.state is not before:
+            self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
+        return replace(verdict, counted=False) if probe and isinstance(verdict, Retry) else verdict
+
+    async def _within_time(self, delivery: Delivery) -> str:
+        try:
+            async with asyncio.timeout(self._options.timeout.total_seconds()):
+                return await self._sink.deliver(delivery)
+        except TimeoutError as error:
+            detail = f"no result within {self._options.timeout.total_seconds():g} s; it may have arrived all the same"
+            raise Unavailable(Reason.TIMEOUT, detail) from error
+
+    def _note(self, delivery: Delivery, verdict: Verdict) -> None:
+        self._results.append((delivery, verdict))
+        self._settled.set()
+
+    async def _settle_regularly(self) -> None:
+        while True:
+            await self._settled.wait()
+            self._settled.clear()
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Record all results that wait, in one go; keep them where the store cannot take them now."""
+        results, self._results = self._results, []
+        if not results:
+            return
+        try:
+            recorded = await self._outbox.settle(results, now=self._clock.now())
+        except StoreUnavailable as error:
+            self._telemetry.store_failed(error.kind, str(error))
+            self._results = results + self._results
+            if not self._stopping.is_set():  # at the end the leases run out by themselves
+                await self._pause(_STORE_PAUSE)
+                self._settled.set()
+            return
+        except asyncio.CancelledError:
+            self._results = results + self._results
+            raise
+        now = self._clock.now()
+        for (delivery, verdict), done in zip(results, recorded, strict=True):
+            self._telemetry.delivery_settled(delivery, verdict, recorded=done, now=now)
+
+
+class Dispatcher:
+    """All lanes."""
+
+    def __init__(self, lanes: Sequence[Lane], *, drain: timedelta) -> None:
+        self._lanes = lanes
+        self._drain = drain
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """The lanes, by the name of their sink."""
+        return {lane.name: lane for lane in self._lanes}
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._tasks = [asyncio.create_task(lane.run(), name=f"lane-{lane.name}") for lane in self._lanes]
+
+    async def failed(self) -> BaseException:
+        """Return the error of a lane that ended by one; lanes are not meant to."""
+        while True:
+            if not self._tasks:
+                await asyncio.Event().wait()
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    return error
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Finish within the drain time; interrupt and give back what has not."""
+        for lane in self._lanes:
+            lane.stop()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=self._drain.total_seconds())
+        if late:
+            for lane in self._lanes:
+                lane.abort()
+            _, stuck = await asyncio.wait(late, timeout=self._drain.total_seconds())
+            for task in stuck:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,134 @@
+"""Whether a sink may be tried: closed while it fails, or while it needs a person. A pure state machine.
+
+Two things close a gate. The *breaker* opens after failures in a row that may pass by themselves; a *pause* follows from
+a failure that no retry heals (a revoked token, an unknown topic). Either way the sink's backlog stays, no attempts are
+burnt, and now and then one delivery is let through as a probe: if it succeeds, the gate is open again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from enum import StrEnum
+
+from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
+from relay.model import Failure, value
+
+BREAKER_FAILURES = 5
+"""So many retryable failures in a row, without a success between them, open the breaker."""
+SUSPECT_EVENTS = 3
+"""So many different events in a row, refused in a way that may be the event's fault, show that it is the sink's."""
+
+
+class GateState(StrEnum):
+    """A sink's state; each value is a metric label."""
+
+    OPEN = "open"
+    """Deliveries flow."""
+    BROKEN = "broken"
+    """The breaker has tripped: probes only, soon again."""
+    PAUSED = "paused"
+    """Misconfigured, or paused by a person: probes only, or nothing."""
+
+
+@value
+class Wait:
+    """How long a closed gate waits before its next probe: doubling from `first` to `longest`, in seconds."""
+
+    first: float
+    longest: float
+
+
+BREAKER_WAIT = Wait(first=1.0, longest=60.0)
+PAUSE_WAIT = Wait(first=15.0, longest=900.0)
+
+
+class Gate:
+    """One sink's gate. `now` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.state = GateState.OPEN
+        self.failure: Failure | None = None
+        """Why it is closed."""
+        self._failures_in_a_row = 0
+        self._suspects: deque[str] = deque(maxlen=SUSPECT_EVENTS)
+        self._probes_failed = 0
+        self._probe_at = 0.0
+        self._probing = False
+        self._held_until = 0.0
+
+    def allowance(self, free: int, now: float) -> int:
+        """How many deliveries may be begun now, of `free` that could be."""
+        if now < self._held_until:
+            return 0
+        if self.state is GateState.OPEN:
+            return free
+        return 1 if free > 0 and not self._probing and now >= self._probe_at else 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until something may be tried again; zero for an open gate that nobody asked to wait."""
+        closed = 0.0 if self.state is GateState.OPEN else self._probe_at - now
+        return max(0.0, closed, self._held_until - now)
+
+    def begun(self) -> None:
+        """An attempt begins; with the gate closed it is the probe."""
+        self._probing = self.state is not GateState.OPEN
+
+    def succeeded(self) -> None:
+        """The sink took a delivery: whatever closed the gate is over."""
+        self._reset(GateState.OPEN, None)
+
+    def failed(self, event_id: str, error: DeliveryError, now: float) -> None:
+        """An attempt failed."""
+        self._probing = False
+        match error:
+            case Rejected():  # the sink answered, and about this event only
+                self._reset(GateState.OPEN, None)
+            case Misconfigured(certain=True):
+                self._close(GateState.PAUSED, error.failure, PAUSE_WAIT, now)
+            case Misconfigured():
+                self._suspect(event_id, error.failure, now)
+            case Unavailable(retry_after=timedelta() as wait):  # the sink is alive, and says when
+                self._held_until = max(self._held_until, now + wait.total_seconds())
+            case _:
+                self._count(error.failure, now)
+
+    def resume(self) -> None:
+        """A person says that it is mended."""
+        self._reset(GateState.OPEN, None)
+
+    def cancelled(self) -> None:
+        """An attempt ended without saying anything about the sink."""
+        self._probing = False
+
+    def _suspect(self, event_id: str, failure: Failure, now: float) -> None:
+        if event_id not in self._suspects:
+            self._suspects.append(event_id)
+        if self.state is not GateState.OPEN or len(self._suspects) == SUSPECT_EVENTS:
+            self._close(GateState.PAUSED, failure, PAUSE_WAIT, now)
+
+    def _count(self, failure: Failure, now: float) -> None:
+        self._suspects.clear()
+        self._failures_in_a_row += 1
+        if self.state is GateState.PAUSED:  # still unmended as far as anybody knows
+            self._close(GateState.PAUSED, self.failure or failure, PAUSE_WAIT, now)
+        elif self.state is GateState.BROKEN or self._failures_in_a_row >= BREAKER_FAILURES:
+            self._close(GateState.BROKEN, failure, BREAKER_WAIT, now)
+
+    def _close(self, state: GateState, failure: Failure, wait: Wait, now: float) -> None:
+        if self.state is state and now < self._probe_at:
+            return  # attempts that were under way when it closed tell nothing new
+        if self.state is not state:
+            self._probes_failed = 0
+        self.state = state
+        self.failure = failure
+        self._probe_at = now + min(wait.first * 2**self._probes_failed, wait.longest)
+        self._probes_failed = min(self._probes_failed + 1, 20)
+
+    def _reset(self, state: GateState, failure: Failure | None) -> None:
+        self.state = state
+        self.failure = failure
+        self._failures_in_a_row = 0
+        self._suspects.clear()
+        self._probes_failed = 0
+        self._probing = False

@@ -1,0 +1,81 @@
+"""How log lines look: one JSON object a line for machines, one readable line for a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import Full, Queue
+from typing import Literal
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_QUEUE_LINES = 10_000
+"""Lines that wait for a slow reader of our output; more are dropped, because an answer must not wait for a log."""
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII, so that nothing from outside can break a line or a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {"time": _time(record), "level": record.levelname.lower(), "moment": record.getMessage()} | _extra(
+            record
+        )
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=True)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level, moment, then `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        pairs = " ".join(f"{name}={_plain(value)}" for name, value in _extra(record).items() if value not in (None, ""))
+        line = f"{_time(record)[11:23]} {record.levelname.lower():7} {record.getMessage():20} {pairs}"
+        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+class _Unblocked(QueueHandler):
+    """Never waits: with the queue full a line is dropped and counted."""
+
+    dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except Full:
+            self.dropped += 1
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # same process: nothing needs to be pickled, and `extra` stays as it is
+
+
+def start(style: Literal["json", "text"], level: str) -> QueueListener:
+    """Send the log to standard error through a thread of its own; `stop()` the listener at the end."""
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    queue: Queue[logging.LogRecord] = Queue(_QUEUE_LINES)
+    listener = QueueListener(queue, output)
+    root = logging.getLogger()
+    root.handlers = [_Unblocked(queue)]
+    root.setLevel(level.upper())
+    for name in ("aiokafka", "aiohttp.server", "aiohttp.access", "slack_sdk", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiohttp.server" else logging.ERROR)
+    listener.start()
+    return listener
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _plain(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=True)
+    return text if any(mark in text for mark in (" ", "\\", "=")) else text.strip('"')

@@ -1,0 +1,41 @@
+"""Keeping to a rate: a token bucket, moved by the time that it is told."""
+
+from __future__ import annotations
+
+from relay.options import Rate
+
+
+class Pace:
+    """Lets so many through per time, evenly, with bursts of one second's worth (at least one). `now` is monotonic."""
+
+    def __init__(self, rate: Rate | None) -> None:
+        self._per_second = None if rate is None else rate.per_second
+        self._burst = 1.0 if rate is None else max(1.0, rate.per_second)
+        self._tokens = self._burst
+        self._at = 0.0
+
+    def allowance(self, wanted: int, now: float) -> int:
+        """How many of the wanted may go now."""
+        if self._per_second is None:
+            return wanted
+        self._refill(now)
+        return min(wanted, int(self._tokens))
+
+    def took(self, count: int, now: float) -> None:
+        """So many went."""
+        if self._per_second is not None:
+            self._refill(now)
+            self._tokens -= count
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more may go."""
+        if self._per_second is None:
+            return 0.0
+        self._refill(now)
+        return max(0.0, (1.0 - self._tokens) / self._per_second)
+
+    def _refill(self, now: float) -> None:
+        if self._per_second is not None and now > self._at:
+            # A tiny excess makes up for rounding: after waiting for one token, one token must be there.
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second + 1e-9)
+            self._at = now

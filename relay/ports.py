@@ -1,0 +1,202 @@
+"""The contracts between the parts, each written from the side of the one who calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from relay.errors import StoreUnavailable
+from relay.model import (
+    Acceptance,
+    Admission,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventState,
+    Settled,
+    value,
+)
+
+
+class Clock(Protocol):
+    """What time it is."""
+
+    def now(self) -> datetime:
+        """Aware, in UTC. May jump; durations are measured by the event loop instead."""
+
+
+class Sink(Protocol):
+    """A destination. Its constructor does no I/O; it connects on first use."""
+
+    async def deliver(self, delivery: Delivery) -> str:
+        """Hand over one delivery and return a receipt: a short text that helps to find it at the other end.
+
+        Returning means that the destination has taken it. May be called many times at once, again for the same
+        delivery, and may be cancelled at any await (time-out, shutdown).
+
+        Raises:
+            Unavailable: maybe later.
+            Rejected: never this event.
+            Misconfigured: no event, until somebody mends the sink.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything within a few seconds, also when the destination is dead. May be called twice."""
+
+
+class Signer(Protocol):
+    """A public key that can tell whether a signature is its owner's."""
+
+    def verify(self, body: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this key's over exactly these bytes. Never raises."""
+
+
+class Keys(Protocol):
+    """The public keys of one source."""
+
+    def current(self) -> Sequence[Signer]:
+        """The keys to try, newest first; empty while none is known. No I/O."""
+
+    def fresh(self) -> bool:
+        """Whether a signature that no key fits can be called wrong: pinned keys, or fetched a moment ago."""
+
+    async def refresh(self) -> bool:
+        """Ask the provider again, unless that was done less than a minute ago, and say whether the keys are fresh now.
+
+        Many callers share one fetch. Cancelling a caller does not cancel the fetch.
+        """
+
+
+class Intake(Protocol):
+    """The half of the store that the gateway uses."""
+
+    async def accept(self, admission: Admission) -> Acceptance:
+        """Write the event, its mark and its deliveries in one durable commit, or find that it is a duplicate.
+
+        Returning means that it survives a power cut. Raises StoreUnavailable where it could not be written; after a
+        cancellation it may still be written, and the sender's retry is then a duplicate.
+        """
+
+
+class Outbox(Protocol):
+    """The half of the store that the lanes use."""
+
+    async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
+        """Lease up to `limit` deliveries that are due, oldest first; nobody else gets them before `now + lease`."""
+
+    async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
+        """Record verdicts. False at a position: the lease was lost meanwhile, and somebody else's result stands."""
+
+    async def wait(self, sink: str, *, timeout: float) -> None:
+        """Return when something may have come due for the sink, or after `timeout` seconds. A hint, nothing more."""
+
+    async def next_due(self, sink: str) -> datetime | None:
+        """When the sink's next delivery comes due; None with an empty backlog."""
+
+
+@value
+class EventRecord:
+    """An event as the ledger shows it."""
+
+    event: Event
+    state: EventState
+    detail: str = ""
+    """Why it is quarantined; empty otherwise."""
+
+
+@value
+class AttemptRecord:
+    """One failed attempt."""
+
+    attempt: int
+    at: datetime
+    reason: str
+    detail: str
+
+
+@value
+class DeliveryRecord:
+    """A delivery as the ledger shows it."""
+
+    id: int
+    event_id: str
+    type: str
+    meeting: str | None
+    route: str
+    sink: str
+    state: DeliveryState
+    attempt: int
+    tries: int
+    replay: int
+    due_at: datetime | None
+    """When it is tried next; None while it waits for an earlier one of its meeting, or is settled."""
+    settled_at: datetime | None
+    receipt: str
+    reason: str
+    detail: str
+    config: str
+    attempts: Sequence[AttemptRecord] = ()
+
+
+@value
+class Backlog:
+    """What waits for one sink."""
+
+    pending: int
+    oldest: datetime | None
+    """When the oldest waiting event was accepted."""
+
+
+class Ledger(Protocol):
+    """The half of the store that people and their tools use. Reads only, never in the way of an answer."""
+
+    async def events(
+        self,
+        *,
+        type_glob: str | None = None,
+        meeting: str | None = None,
+        source: str | None = None,
+        state: EventState | None = None,
+        limit: int = 50,
+    ) -> Sequence[EventRecord]:
+        """The newest events that fit, newest first."""
+
+    async def event(self, event_id: str) -> EventRecord | None:
+        """One event by our id, by the start of it where that is unique, or by the sender's uuid."""
+
+    async def deliveries(
+        self,
+        *,
+        event_id: str | None = None,
+        sink: str | None = None,
+        state: DeliveryState | None = None,
+        meeting: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[DeliveryRecord]:
+        """The newest deliveries that fit, newest first, each with its failed attempts."""
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """What waits, by sink; also for sinks that the configuration no longer has."""
+
+    async def totals(self) -> Mapping[str, int]:
+        """How many events stand in each event state and deliveries in each delivery state."""
+
+
+class Store(Intake, Outbox, Ledger, Protocol):
+    """All of it, and its lifetime."""
+
+    async def purge(self, *, delivered_before: datetime, dead_before: datetime, limit: int) -> int:
+        """Forget at most `limit` settled events older than their retention; return how many were forgotten."""
+
+    def writable(self) -> bool:
+        """Whether an accept is expected to work now."""
+
+    async def failed(self) -> StoreUnavailable:
+        """Return when the store has given up for good; the process should end then, and recover at its next start."""
+
+    def on_commit(self, listener: Callable[[float], None]) -> None:
+        """Call the listener in the event loop with the seconds that each commit took."""
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the file or the connections."""

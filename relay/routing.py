@@ -1,0 +1,127 @@
+"""Which sinks an event goes to: rules compiled once, matched in memory, unable to fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from fnmatch import translate
+
+from pydantic import Field
+
+from relay.expression import ExpressionError, is_true
+from relay.model import Event, Target, value
+from relay.options import JmesPath, Options, Order
+
+
+class RouteOptions(Options):
+    """A rule: which events go to which sinks."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Name in metrics, headers and the ledger; unique."""
+    sources: tuple[str, ...] = ()
+    """Only events of these sources; empty: of any."""
+    events: tuple[str, ...] = ("*",)
+    """Globs over the event type, for instance `recording.*`."""
+    where: JmesPath | None = None
+    """JMESPath over the payload; false, null, empty and errors do not match."""
+    to: tuple[str, ...] = Field(min_length=1)
+    """Sinks; each gets an event once, however many routes name it."""
+    fallback: bool = False
+    """`true`: matches only what no other route did."""
+
+
+class Miss(StrEnum):
+    """Why a route does not take an event."""
+
+    SOURCE = "source"
+    TYPE = "type"
+    WHERE = "where"
+    WHERE_ERROR = "where_error"
+    UNREADABLE = "unreadable"
+    NOT_NEEDED = "not_needed"
+    """A fallback route, and another route matched."""
+
+
+@value
+class Decision:
+    """What one route said of one event."""
+
+    route: str
+    miss: Miss | None = None
+    detail: str = ""
+
+    @property
+    def matched(self) -> bool:
+        """Whether the route takes the event."""
+        return self.miss is None
+
+
+class Route:
+    """One compiled rule."""
+
+    def __init__(self, options: RouteOptions) -> None:
+        self.options = options
+        self._type = re.compile("|".join(translate(glob) for glob in options.events))
+
+    def decide(self, event: Event) -> Decision:
+        """Match, or the first condition that failed. Never raises. Says nothing of `fallback`."""
+        options = self.options
+        if options.sources and event.source not in options.sources:
+            return Decision(route=options.name, miss=Miss.SOURCE, detail=f"source is {event.source!r}")
+        if event.defect is not None:
+            if options.fallback and options.where is None:
+                return Decision(route=options.name)
+            return Decision(route=options.name, miss=Miss.UNREADABLE, detail=event.defect)
+        if self._type.match(event.type) is None:
+            return Decision(route=options.name, miss=Miss.TYPE, detail=f"type is {event.type!r}")
+        return self._decide_where(event)
+
+    def _decide_where(self, event: Event) -> Decision:
+        options = self.options
+        if options.where is None:
+            return Decision(route=options.name)
+        try:
+            result = options.where.search(event.payload)
+        except ExpressionError as error:
+            return Decision(route=options.name, miss=Miss.WHERE_ERROR, detail=str(error))
+        if is_true(result):
+            return Decision(route=options.name)
+        return Decision(route=options.name, miss=Miss.WHERE, detail=f"where is {result!r:.200}")
+
+
+class RouteTable:
+    """All routes, in the order of the file."""
+
+    def __init__(self, routes: Sequence[RouteOptions], *, orders: Mapping[str, Order]) -> None:
+        """`orders` tells for each sink in which order it wants its events."""
+        self._regular = [Route(options) for options in routes if not options.fallback]
+        self._fallback = [Route(options) for options in routes if options.fallback]
+        self._orders = orders
+
+    def match(self, event: Event) -> Sequence[Target]:
+        """The event's targets, one for each sink, under the first route that named it. Never raises."""
+        matched = [route for route in self._regular if route.decide(event).matched]
+        if not matched:
+            matched = [route for route in self._fallback if route.decide(event).matched]
+        first_route: dict[str, str] = {}
+        for route in matched:
+            for sink in route.options.to:
+                first_route.setdefault(sink, route.options.name)
+        return [
+            Target(route=name, sink=sink, order_key=self._order_key(sink, event)) for sink, name in first_route.items()
+        ]
+
+    def explain(self, event: Event) -> Sequence[Decision]:
+        """What each route says of the event, fallback routes last."""
+        decisions = [route.decide(event) for route in self._regular]
+        needed = not any(decision.matched for decision in decisions)
+        for route in self._fallback:
+            decision = route.decide(event)
+            if decision.matched and not needed:
+                decision = Decision(route=decision.route, miss=Miss.NOT_NEEDED, detail="another route matched")
+            decisions.append(decision)
+        return decisions
+
+    def _order_key(self, sink: str, event: Event) -> str | None:
+        return event.thread if self._orders.get(sink) is Order.MEETING else None

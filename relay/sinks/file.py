@@ -1,0 +1,111 @@
+"""Standard output or a file: one JSON line per event."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from relay.cloudevents import attributes
+from relay.errors import Unavailable
+from relay.model import Delivery, Reason
+from relay.options import LaneOptions
+
+STANDARD_OUTPUT = "-"
+
+
+class FileOptions(LaneOptions):
+    """A file that grows by one JSON line per event."""
+
+    type: Literal["file"]
+    path: str
+    """`-` for standard output, or a file; it is reopened when a log rotator has moved it away."""
+
+
+class FileSink:
+    """Appends a line for each delivery. What waits is written together, and synced, before anyone hears of success."""
+
+    def __init__(self, name: str, options: FileOptions) -> None:
+        self._name = name
+        self._path = options.path
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def deliver(self, delivery: Delivery) -> str:
+        """See `Sink.deliver`. The receipt is the path."""
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append((line(delivery), written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all(), name=f"file-{self._name}")
+        await written
+        return self._path
+
+    async def close(self) -> None:
+        """See `Sink.close`."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=5)
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            lines = b"".join(text for text, _ in group)
+            try:
+                await asyncio.to_thread(self._append, lines)
+            except OSError as error:
+                failure = Unavailable(Reason.IO, f"cannot write {self._path}: {error.strerror}")
+                for _, written in group:
+                    if not written.done():
+                        written.set_exception(failure)
+            else:
+                for _, written in group:
+                    if not written.done():
+                        written.set_result(None)
+        self._writing = None
+
+    def _append(self, lines: bytes) -> None:
+        """Write and sync. The file is opened anew each time, so that one that was rotated away is not written to."""
+        if self._path == STANDARD_OUTPUT:
+            sys.stdout.flush()
+            _write(sys.stdout.fileno(), lines)
+            return
+        path = Path(self._path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            _write(file, _line_break_if_torn(file) + lines)
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
+
+def line(delivery: Delivery) -> bytes:
+    """The event as one line of JSON: CloudEvents attributes, our own, and `data` as it was signed.
+
+    A line break in valid JSON can only be white space between its tokens, so it is replaced and nothing is changed.
+    A body that is no JSON goes into `data_base64`, as in the CloudEvents JSON format.
+    """
+    head = orjson.dumps(attributes(delivery) | {"route": delivery.route, "sink": delivery.sink})
+    if delivery.replay:
+        head = head[:-1] + b',"replay":%d}' % delivery.replay
+    if delivery.event.defect is None:
+        data = b',"data":' + delivery.body.replace(b"\r", b" ").replace(b"\n", b" ")
+    else:
+        data = b',"data_base64":"' + base64.b64encode(delivery.body) + b'"'
+    return head[:-1] + data + b"}\n"
+
+
+def _write(file: int, lines: bytes) -> None:
+    rest = memoryview(lines)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _line_break_if_torn(file: int) -> bytes:
+    """A crash may have cut the last line; the next one must not be glued to it."""
+    size = os.fstat(file).st_size
+    return b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""

@@ -1,0 +1,281 @@
+"""Kafka, through aiokafka. The messages are CloudEvents 1.0 in binary mode.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import ssl
+from string import Formatter
+from typing import Any, Literal
+
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+from aiokafka.structs import RecordMetadata
+from pydantic import Field, field_validator, model_validator
+
+from relay.cloudevents import attributes, content_type
+from relay.errors import DeliveryError, Misconfigured
+from relay.expression import Expression, ExpressionError
+from relay.model import Delivery, Event, Reason
+from relay.options import JmesPath, LaneOptions, Order, Secret, Size
+from relay.sinks.kafka.connection import Connection
+from relay.sinks.kafka.errors import explain
+from relay.sinks.kafka.producer import Record, TooLargeTogether
+from relay.vocabulary import KNOWN_TYPES, type_label
+
+_TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
+"""https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java"""
+_PLACEHOLDERS = frozenset({"type", "source"})
+_SERVER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", re.ASCII)
+_DEADLINE_SHARE = 0.9
+"""Of the lane's time-out; ours comes first, because it can say what it waited for."""
+_MAX_REQUEST_TIMEOUT = 10.0
+_MAX_BATCH = 512 * 1024
+
+
+class KafkaOptions(LaneOptions):
+    """A Kafka topic, or a topic for each event type. Connection options have Kafka's own names.
+
+    Messages are written with `acks=all` and idempotence, which is not for choice.
+    """
+
+    type: Literal["kafka"]
+    bootstrap_servers: tuple[str, ...] = Field(min_length=1)
+    """Brokers to ask first: a list of `host:port`."""
+    topic: str
+    """Topic name, or a template over closed values: `{type}` (an unknown event type becomes `other`) and `{source}`."""
+    key: Literal["meeting", "session", "none"] | JmesPath = "meeting"
+    """Message key, and so the partition: the meeting id, the session id, a JMESPath expression over the payload, or
+    `none` for a random partition. What an event lacks is replaced: session by meeting, meeting by livestream, that by
+    the event's id."""
+    order: Order = Order.MEETING
+    """`meeting`: events of one meeting arrive one after the other; `none`: faster while an event is being retried."""
+    concurrency: int = Field(default=256, ge=1, le=1000)
+    """How many messages wait for their acknowledgement at the same time; together they travel in batches."""
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    """How batches are compressed."""
+    linger_ms: int = Field(default=0, ge=0, le=1000)
+    """Milliseconds to wait for more messages before a batch is sent. Under load batches fill by themselves."""
+    max_request_size: Size = Field(default=2 * 1024 * 1024, ge=1024)
+    """Largest message that is sent; above it the event is a dead letter. The topic's own limit, `max.message.bytes`, is
+    1 MiB unless it was raised."""
+    client_id: str = Field(default="dyte-relay", min_length=1)
+    """Name of this client in the broker's logs and quotas."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Whether the connection uses TLS (SSL) and a login (SASL)."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in."""
+    sasl_plain_username: str | None = None
+    """User name, for each of the mechanisms."""
+    sasl_plain_password: Secret | None = None
+    """Password, for each of the mechanisms."""
+    ssl_cafile: str | None = None
+    """Certificates to trust, a PEM file; without it the system's."""
+    ssl_certfile: str | None = None
+    """Our certificate for mutual TLS, a PEM file."""
+    ssl_keyfile: str | None = None
+    """The certificate's private key, a PEM file; without it, the key is in `ssl_certfile`."""
+    ssl_password: Secret | None = None
+    """Password of the private key, if it has one."""
+    ssl_check_hostname: bool = True
+    """`false` accepts a certificate that was issued for another host name."""
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 0 < int(match[2]) < 65536:
+                raise ValueError(f"{server!r} is not an address; write a list of host:port, like [kafka-1:9092]")
+        return servers
+
+    @field_validator("topic")
+    @classmethod
+    def _is_topic(cls, topic: str) -> str:
+        for name in _placeholders(topic):
+            if name not in _PLACEHOLDERS:
+                raise ValueError(f"{topic!r} holds {{{name}}}; only {{type}} and {{source}} may stand in a topic")
+        if not all(_TOPIC.fullmatch(_render(topic, label, "source")) for label in ("other", *KNOWN_TYPES)):
+            raise ValueError(f"{topic!r} is no topic name; use 1 to 249 letters, digits, dots, hyphens and underscores")
+        return topic
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> KafkaOptions:
+        problems = [*self._login_problems(), *self._tls_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    def _login_problems(self) -> list[str]:
+        names = ("sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
+        given = [name for name in names if getattr(self, name) is not None]
+        missing = [name for name in names if name not in given]
+        if self.security_protocol.startswith("SASL"):
+            return [f"security_protocol {self.security_protocol} also needs {', '.join(missing)}"] if missing else []
+        hint = "SASL_SSL" if self.uses_tls else "SASL_PLAINTEXT or SASL_SSL"
+        return [f"{given[0]} has no effect; set security_protocol to {hint}, or remove it"] if given else []
+
+    def _tls_problems(self) -> list[str]:
+        given = [name for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password") if getattr(self, name)]
+        if given and not self.uses_tls:
+            hint = "SASL_SSL" if self.security_protocol.startswith("SASL") else "SSL"
+            return [f"{given[0]} has no effect; set security_protocol to {hint}, or remove it"]
+        if self.ssl_certfile is None and (self.ssl_keyfile or self.ssl_password):
+            return ["ssl_keyfile and ssl_password belong to a certificate: set ssl_certfile as well, or remove them"]
+        return []
+
+
+class KafkaSink:
+    """Writes each delivery as one message. Connects with the first one."""
+
+    def __init__(self, name: str, options: KafkaOptions) -> None:
+        self._name = name
+        self._options = options
+        self._templated = bool(_placeholders(options.topic))
+        self._connection = Connection(
+            _settings(options), tls=(lambda: _tls(options)) if options.uses_tls else None, seconds=_seconds(options)
+        )
+        _quiet_client()
+
+    async def deliver(self, delivery: Delivery) -> str:
+        """Write one message; the receipt is `topic/partition/offset`.
+
+        A time-out is ambiguous: the message may be written all the same, and once more by the next attempt.
+        """
+        record = self._record(delivery)
+        try:
+            return _receipt(await self._write(record))
+        except (KafkaError, TimeoutError, DeliveryError) as error:
+            raise explain(error, topic=record.topic, certain=not self._templated) from error
+
+    async def close(self) -> None:
+        """Let sends under way finish for a moment, then drop the connection. Takes five seconds at most."""
+        await self._connection.close()
+
+    async def _write(self, record: Record) -> RecordMetadata:
+        try:
+            return await self._connection.send(record)
+        except TooLargeTogether:
+            return await self._connection.send(record, alone=True)
+
+    def _record(self, delivery: Delivery) -> Record:
+        event = delivery.event
+        topic = _render(self._options.topic, type_label(event.type), event.source)
+        if not _TOPIC.fullmatch(topic):
+            hint = "shorten or rename `topic` or the source"
+            raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{topic!r} is no topic name: {hint}", certain=False)
+        key = _key(self._options.key, event)
+        return Record(
+            topic=topic, key=None if key is None else key.encode(), body=delivery.body, headers=_headers(delivery)
+        )
+
+
+def _placeholders(topic: str) -> list[str]:
+    """The names in braces; a `ValueError` where the braces do not match or hold more than a name."""
+    try:
+        parts = list(Formatter().parse(topic))
+    except ValueError as error:
+        raise ValueError(f"{topic!r} is no topic name: its braces do not match") from error
+    if any(conversion or spec for _, _, spec, conversion in parts):
+        raise ValueError(f"{topic!r} holds more than a name in braces; write {{type}} or {{source}}")
+    return [name for _, name, _, _ in parts if name is not None]
+
+
+def _render(topic: str, label: str, source: str) -> str:
+    return topic.replace("{type}", label).replace("{source}", source)
+
+
+def _key(rule: str | Expression, event: Event) -> str | None:
+    """The message key. Never none by accident: that would scatter a meeting over the partitions."""
+    if rule == "none":
+        return None
+    meeting = event.thread or event.id
+    if rule == "session":
+        return event.session or meeting
+    if isinstance(rule, Expression):
+        return _evaluated(rule, event) or meeting
+    return meeting
+
+
+def _evaluated(rule: Expression, event: Event) -> str | None:
+    try:
+        found = rule.search(event.payload)
+    except ExpressionError:
+        return None
+    if found is None or isinstance(found, str):
+        return found
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _headers(delivery: Delivery) -> list[tuple[str, bytes]]:
+    headers = {f"ce_{name}": text for name, text in attributes(delivery).items()}
+    headers |= {"content-type": content_type(delivery), "relay_route": delivery.route}
+    if delivery.replay > 0:
+        headers["relay_replay"] = str(delivery.replay)
+    return [(name, text.encode()) for name, text in headers.items()]
+
+
+def _receipt(metadata: RecordMetadata) -> str:
+    """Where the message is. Of a re-sent batch that the broker knows already, it may have forgotten the offset."""
+    offset = "?" if metadata.log_start_offset == -1 else metadata.offset
+    return f"{metadata.topic}/{metadata.partition}/{offset}"
+
+
+def _seconds(options: KafkaOptions) -> float:
+    return options.timeout.total_seconds() * _DEADLINE_SHARE
+
+
+def _settings(options: KafkaOptions) -> dict[str, Any]:
+    """What aiokafka's producer is given."""
+    settings: dict[str, Any] = {
+        "bootstrap_servers": list(options.bootstrap_servers),
+        "client_id": options.client_id,
+        "compression_type": None if options.compression_type == "none" else options.compression_type,
+        "linger_ms": options.linger_ms,
+        "max_request_size": options.max_request_size,
+        # Senders wait in line for a place in a partition's batch, and all wake up for each place (aiokafka #528): so
+        # it takes many small messages, and stays well below what a topic accepts by default (1 MiB).
+        "max_batch_size": min(_MAX_BATCH, options.max_request_size),
+        "request_timeout_ms": round(min(_MAX_REQUEST_TIMEOUT, _seconds(options)) * 1000),
+        "security_protocol": options.security_protocol,
+    }
+    if options.sasl_mechanism is not None and options.sasl_plain_password is not None:
+        settings["sasl_mechanism"] = options.sasl_mechanism
+        settings["sasl_plain_username"] = options.sasl_plain_username
+        settings["sasl_plain_password"] = options.sasl_plain_password.get_secret_value()
+    return settings
+
+
+def _tls(options: KafkaOptions) -> ssl.SSLContext:
+    """Reads the files, so it runs at the first connection and again at each later one: renewed files are picked up."""
+    password = "" if options.ssl_password is None else options.ssl_password.get_secret_value()
+    try:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=options.ssl_cafile,
+            certfile=options.ssl_certfile,
+            keyfile=options.ssl_keyfile,
+            password=password,  # never None: OpenSSL would ask for it on the terminal
+        )
+    except OSError as error:
+        names = ", ".join(name for name in (options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile) if name)
+        hint = "check ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password"
+        raise Misconfigured(Reason.TLS, f"cannot use {names} ({error.strerror or error}): {hint}") from error
+    context.check_hostname = options.ssl_check_hostname
+    return context
+
+
+def _quiet_client() -> None:
+    """aiokafka logs every one of its retries, ten a second. What matters comes back as an error; a level that somebody
+    set stays."""
+    logger = logging.getLogger("aiokafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)

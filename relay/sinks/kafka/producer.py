@@ -1,0 +1,200 @@
+"""aiokafka's producer, made mortal: every wait has an end, and a producer that hangs or died is replaced.
+
+What aiokafka 0.14 does, and this module lives with (its `producer/sender.py`, `producer.py` and `client.py`):
+
+- An idempotent producer never expires a batch: `send`, `flush` and `stop` wait for ever for a broker that is gone.
+- Cancelling the wait for an acknowledgement does not withdraw the record; it may still be written.
+- A batch that the broker refuses leaves a gap in the sequence numbers of its partition, and every later batch is then
+  refused too. So a producer is done for after any refusal, not only after a fatal one.
+- An unknown topic blocks `send` for the whole request time-out.
+
+Idempotence holds within one producer. When one is given up, its successor sends the records of unknown fate again; an
+old copy may arrive besides, even after its retry, until the old connection is dropped (`GRACE_SECONDS`) and the broker
+has worked off what it had received by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.structs import RecordMetadata
+
+from relay.model import value
+
+GRACE_SECONDS = 2.0
+"""How long the sends that a producer has under way may still succeed after it was replaced."""
+STOP_SECONDS = 1.5
+"""How long a producer may take to stop in order, before its tasks are cancelled and its connections dropped."""
+_END_SECONDS = 0.5
+_LOOKS = (1 / 15, 2 / 15, 4 / 15, 8 / 15)
+
+
+@value
+class Record:
+    """One message."""
+
+    topic: str
+    key: bytes | None
+    body: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+class TooLargeTogether(Exception):
+    """The broker refused a whole batch as too large; which record is to blame shows when each is sent alone."""
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
+    """One producer, from its start to its end."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(acks="all", enable_idempotence=True, **settings)
+        self.broken = False
+        """It must get no more records."""
+        self.retired = False
+        """It is being closed."""
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._acknowledged = 0
+
+    async def write(self, record: Record, *, patience: float, alone: bool = False) -> RecordMetadata:
+        """Hand over one record, alone in its batch or not, and wait for the acknowledgement.
+
+        Raises:
+            TooLargeTogether: in the company of others, it went down with them.
+            KafkaError: it was refused, or its topic was not found within `patience` seconds.
+        """
+        if self.broken:
+            raise ProducerClosed
+        acknowledged = self._acknowledged
+        self._under_way += 1
+        try:
+            await self._find(record.topic, patience)
+            metadata = await self._send_and_wait(record, alone=alone)
+        except asyncio.CancelledError:
+            # Given up by the one who waits. If nothing at all was acknowledged meanwhile, the broker hangs.
+            if self._acknowledged == acknowledged:
+                self.broken = True
+            raise
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+        self._acknowledged += 1
+        return metadata
+
+    def brokers(self) -> list[str]:
+        """The brokers that the cluster names as its own; empty before the first answer."""
+        return sorted(f"{broker.host}:{broker.port}" for broker in self.client.cluster.brokers())
+
+    async def close(self) -> None:
+        """End it within `GRACE_SECONDS + STOP_SECONDS` and a moment, whatever the broker does."""
+        if self._under_way:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await self._idle.wait()
+        if not self.broken and not self._under_way:
+            stop = asyncio.ensure_future(self.stop())
+            await asyncio.wait({stop}, timeout=STOP_SECONDS)
+            await end({stop})
+        self._abort()
+        await end(self._tasks())
+
+    async def _find(self, topic: str, patience: float) -> None:
+        """Return if the topic is there; ask the cluster only if that is not known yet."""
+        cluster = self.client.cluster
+        if cluster.partitions_for_topic(topic):
+            return
+        self.client.add_topic(topic)
+        answered = False
+        for share in _LOOKS:
+            answered = await self.client.force_metadata_update()
+            if cluster.partitions_for_topic(topic):
+                return
+            if topic in cluster.unauthorized_topics:
+                raise TopicAuthorizationFailedError(topic)
+            await asyncio.sleep(share * patience)
+        raise UnknownTopicOrPartitionError(topic) if answered else KafkaConnectionError("no metadata")
+
+    async def _send_and_wait(self, record: Record, *, alone: bool) -> RecordMetadata:
+        future: asyncio.Future[RecordMetadata] | None = None
+        try:
+            future = await (self._send_alone(record) if alone else self._send(record))
+            return await future
+        except MessageSizeTooLargeError as error:
+            if future is None:  # found out before anything was sent
+                raise
+            self.broken = True
+            if alone:
+                raise
+            raise TooLargeTogether from error
+        except KafkaError:
+            self.broken = True
+            raise
+
+    async def _send(self, record: Record) -> asyncio.Future[RecordMetadata]:
+        future: asyncio.Future[RecordMetadata] = await self.send(
+            record.topic, value=record.body, key=record.key, headers=record.headers
+        )
+        return future
+
+    async def _send_alone(self, record: Record) -> asyncio.Future[RecordMetadata]:
+        partition = self._partition(record.topic, None, None, None, record.key, record.body)
+        batch = self.create_batch()
+        batch.append(timestamp=None, key=record.key, value=record.body, headers=record.headers)
+        batch.close()
+        future: asyncio.Future[RecordMetadata] = await self.send_batch(batch, record.topic, partition=partition)
+        return future
+
+    def _abort(self) -> None:
+        """Wait for nobody: fail the sends still under way, forget what is queued, drop the connections."""
+        self._closed = True  # `stop` is not coming, so deletion need not warn of it
+        self._forget_queue()
+        for connection in self.client._conns.values():  # noqa: SLF001  # client.close() would wait for a dead peer
+            writer = connection._writer  # noqa: SLF001
+            connection.close()
+            if writer is not None:
+                writer.transport.abort()
+
+    def _forget_queue(self) -> None:
+        """Fail all batches. `fail_all` alone would trip over one that waits to be sent again, and leave an exception
+        behind, unseen, for each that no sender waits to get into."""
+        accumulator = self._message_accumulator
+        queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+        accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)  # noqa: SLF001
+        accumulator.fail_all(ProducerClosed())
+        for batch in queued:
+            batch._drain_waiter.exception()  # noqa: SLF001
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        """What runs for this producer. aiokafka keeps no list of it, so tasks are told by whose method they run."""
+        owners = {id(owner) for owner in (self.client, self._sender, self._message_accumulator)}
+        return {task for task in asyncio.all_tasks() if id(_owner(task)) in owners}
+
+
+def _owner(task: asyncio.Task[Any]) -> object:
+    """Whose method a task runs; None if that cannot be told."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return None if frame is None else frame.f_locals.get("self")
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and see them end; what they died of no longer matters."""
+    ending = set(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        done, _ = await asyncio.wait(ending, timeout=_END_SECONDS)
+        _ = [task.exception() for task in done if not task.cancelled()]

@@ -1,0 +1,33 @@
+"""The stores, by the scheme of their URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from relay.errors import StartError
+from relay.ports import Store
+from relay.stores.sqlite import SqliteStore
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a `sqlite:///` URL: three slashes for a relative path, four for an absolute one. None for others."""
+    return (
+        Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") and len(url) > len("sqlite:///") else None
+    )
+
+
+async def open_store(url: str, *, create: bool = True) -> Store:
+    """Open the store that the URL names and bring its schema up to date.
+
+    `create=False` is for tools that look at an existing store.
+
+    Raises:
+        StartError: it cannot be opened; the message says what to do.
+        StoreUnusable: what is there cannot be used as a store, and is left untouched.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        return await SqliteStore.open(path, create=create)
+    scheme = urlsplit(url).scheme or "nothing"
+    raise StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")

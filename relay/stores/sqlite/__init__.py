@@ -1,0 +1,188 @@
+"""The embedded store: one SQLite file, one writer thread, group commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from relay.errors import StoreUnavailable
+from relay.model import Acceptance, Admission, Delivery, DeliveryState, EventState, Settled
+from relay.ports import Backlog, DeliveryRecord, EventRecord
+from relay.stores.sqlite import intake, ledger, outbox
+from relay.stores.sqlite.connection import classify, connect, open_file
+from relay.stores.sqlite.rows import from_micros, to_micros
+from relay.stores.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+_CHECKPOINT_EVERY = 1.0
+_WAL_LIMIT = 64 * 1024 * 1024
+"""Bytes of log above which a checkpoint may make writers wait, to start the log anew."""
+
+
+class SqliteStore:
+    """A `Store` in one file. Open it with `open`, in the event loop that will use it."""
+
+    def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection) -> None:
+        self._path = path
+        self._reading = reading
+        self._reader = ThreadPoolExecutor(1, "store-reader")
+        self._hints: dict[str, asyncio.Event] = {}
+        self._commit_listeners: list[Callable[[float], None]] = []
+        self._writer = Writer(writing, on_commit=self._committed)
+        self._checkpoints = asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints")
+
+    @classmethod
+    async def open(cls, path: Path, *, create: bool = True) -> SqliteStore:
+        """Open or create the file; raises StartError or StoreUnusable."""
+        writing = await asyncio.to_thread(open_file, path, create=create)
+        return cls(path, writing, await asyncio.to_thread(connect, path))
+
+    # Intake
+
+    async def accept(self, admission: Admission) -> Acceptance:
+        """See `Intake.accept`."""
+        acceptance = await self._writer.submit(lambda connection: intake.accept(connection, admission))
+        if acceptance.duplicate is None:
+            for target in admission.targets:
+                self._hint(target.sink).set()
+        return acceptance
+
+    # Outbox
+
+    async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
+        """See `Outbox.claim`."""
+        return await self._writer.submit(partial(outbox.claim, sink=sink, limit=limit, now=now, lease=lease))
+
+    async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
+        """See `Outbox.settle`."""
+        settled = await self._writer.submit(partial(outbox.settle, results=results, now=now))
+        for delivery, _ in results:  # the next one of its meeting may have come due
+            self._hint(delivery.sink).set()
+        return settled
+
+    async def wait(self, sink: str, *, timeout: float) -> None:
+        """See `Outbox.wait`."""
+        hint = self._hint(sink)
+        try:
+            async with asyncio.timeout(timeout):
+                await hint.wait()
+        except TimeoutError:
+            return
+        finally:
+            hint.clear()
+
+    async def next_due(self, sink: str) -> datetime | None:
+        """See `Outbox.next_due`."""
+        due = await self._writer.submit(partial(outbox.next_due, sink=sink))
+        return None if due is None else from_micros(due)
+
+    # Ledger
+
+    async def events(
+        self,
+        *,
+        type_glob: str | None = None,
+        meeting: str | None = None,
+        source: str | None = None,
+        state: EventState | None = None,
+        limit: int = 50,
+    ) -> Sequence[EventRecord]:
+        """See `Ledger.events`."""
+        return await self._read(
+            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
+        )
+
+    async def event(self, event_id: str) -> EventRecord | None:
+        """See `Ledger.event`."""
+        return await self._read(partial(ledger.event, event_id=event_id))
+
+    async def deliveries(
+        self,
+        *,
+        event_id: str | None = None,
+        sink: str | None = None,
+        state: DeliveryState | None = None,
+        meeting: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[DeliveryRecord]:
+        """See `Ledger.deliveries`."""
+        return await self._read(
+            partial(ledger.deliveries, event_id=event_id, sink=sink, state=state, meeting=meeting, limit=limit)
+        )
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """See `Ledger.backlog`."""
+        return await self._read(ledger.backlog)
+
+    async def totals(self) -> Mapping[str, int]:
+        """See `Ledger.totals`."""
+        return await self._read(ledger.totals)
+
+    # Lifetime
+
+    async def purge(self, *, delivered_before: datetime, dead_before: datetime, limit: int) -> int:
+        """See `Store.purge`."""
+        return await self._writer.submit(
+            partial(
+                ledger.purge,
+                delivered_before=to_micros(delivered_before),
+                dead_before=to_micros(dead_before),
+                limit=limit,
+            )
+        )
+
+    def writable(self) -> bool:
+        """See `Store.writable`."""
+        return self._writer.alive
+
+    async def failed(self) -> StoreUnavailable:
+        """See `Store.failed`."""
+        return await asyncio.shield(self._writer.failed)
+
+    def on_commit(self, listener: Callable[[float], None]) -> None:
+        """See `Store.on_commit`."""
+        self._commit_listeners.append(listener)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        self._checkpoints.cancel()
+        await asyncio.gather(self._checkpoints, return_exceptions=True)
+        await self._writer.close()
+        await asyncio.to_thread(self._reader.shutdown)
+        self._reading.close()
+
+    def _hint(self, sink: str) -> asyncio.Event:
+        return self._hints.setdefault(sink, asyncio.Event())
+
+    def _committed(self, seconds: float) -> None:
+        for listener in self._commit_listeners:
+            listener(seconds)
+
+    async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._reading)
+        except apsw.Error as error:
+            raise classify(error) from error
+
+    async def _checkpoint_regularly(self) -> None:
+        """Move the log into the file, off the writer's path; a committer that does it itself makes senders wait."""
+        while True:
+            await asyncio.sleep(_CHECKPOINT_EVERY)
+            try:
+                await self._read(self._checkpoint)
+            except StoreUnavailable:  # busy, or the disk is full: the log grows until the next turn succeeds
+                continue
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        log = self._path.with_name(self._path.name + "-wal")
+        too_long = log.exists() and log.stat().st_size > _WAL_LIMIT
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if too_long else apsw.SQLITE_CHECKPOINT_PASSIVE
+        connection.wal_checkpoint(mode=mode)

@@ -1,0 +1,100 @@
+"""Values to rows and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import orjson
+
+from relay.model import Delivery, DeliveryState, Event, EventState
+from relay.payload import Defect
+from relay.ports import AttemptRecord, DeliveryRecord, EventRecord
+
+Row: TypeAlias = tuple[Any, ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+EVENT_COLUMNS = (
+    "e.id, e.source, e.type, e.received_at, e.webhook_id, e.uuid, e.meeting, e.session, e.organization, e.stream, "
+    "e.defect, e.headers, e.body"
+)
+_EVENT_WIDTH = EVENT_COLUMNS.count(",") + 1
+
+DELIVERY_COLUMNS = (
+    "d.id, e.id, e.type, e.meeting, d.route, d.sink, d.state, d.attempt, d.tries, d.replay, d.due_at, d.settled_at, "
+    "d.receipt, d.reason, d.detail, d.config"
+)
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970, exactly: a float of seconds would be off by one now and then."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The inverse of `to_micros`."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def moment_or_none(micros: int | None) -> datetime | None:
+    """The moment of a column that may be NULL."""
+    return None if micros is None else from_micros(micros)
+
+
+def headers_text(event: Event) -> str:
+    """The kept headers, as the `headers` column holds them."""
+    return orjson.dumps(dict(event.headers)).decode()
+
+
+def event(row: Row) -> Event:
+    """The event of a row of `EVENT_COLUMNS`."""
+    return Event(
+        id=row[0],
+        source=row[1],
+        type=row[2],
+        received_at=from_micros(row[3]),
+        webhook_id=row[4],
+        uuid=row[5],
+        meeting=row[6],
+        session=row[7],
+        organization=row[8],
+        stream=row[9],
+        defect=None if row[10] is None else Defect(row[10]),
+        headers=orjson.loads(row[11]),
+        body=row[12],
+    )
+
+
+def event_record(row: Row) -> EventRecord:
+    """The record of a row of `EVENT_COLUMNS`, state, detail."""
+    return EventRecord(event=event(row), state=EventState(row[_EVENT_WIDTH]), detail=row[_EVENT_WIDTH + 1])
+
+
+def delivery(claimed: Row, of: Event) -> Delivery:
+    """The delivery of a row id, route, sink, attempt, tries, replay, and its event."""
+    id_, route, sink, attempt, tries, replay = claimed
+    return Delivery(id=id_, event=of, route=route, sink=sink, attempt=attempt, tries=tries, replay=replay, body=of.body)
+
+
+def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
+    """The record of a row of `DELIVERY_COLUMNS`."""
+    return DeliveryRecord(
+        id=row[0],
+        event_id=row[1],
+        type=row[2],
+        meeting=row[3],
+        route=row[4],
+        sink=row[5],
+        state=DeliveryState(row[6]),
+        attempt=row[7],
+        tries=row[8],
+        replay=row[9],
+        due_at=moment_or_none(row[10]),
+        settled_at=moment_or_none(row[11]),
+        receipt=row[12],
+        reason=row[13],
+        detail=row[14],
+        config=row[15],
+        attempts=attempts,
+    )

@@ -1,0 +1,172 @@
+"""The one thread that writes: what waits is committed together, and nobody waits for ever.
+
+One fsync for each event would be the slow way. The thread takes all that waits, does it in one transaction, commits,
+and only then resolves the futures: an answer that leaves the relay is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import apsw
+
+from relay.errors import StoreUnavailable
+from relay.stores.sqlite.connection import classify
+
+T = TypeVar("T")
+Outcome: TypeAlias = Any  # of whatever type the work returns; `submit` gives the caller the right one back
+
+GROUP = 256
+"""Most pieces of work in one commit."""
+
+
+@dataclass(slots=True)
+class Work(Generic[T]):
+    """A function over the connection, and who waits for its result. It may run twice, never after a commit."""
+
+    run: Callable[[apsw.Connection], T]
+    future: asyncio.Future[T]
+
+
+class Writer:
+    """Owns the write connection and its thread."""
+
+    def __init__(self, connection: apsw.Connection, *, on_commit: Callable[[float], None] | None = None) -> None:
+        """`on_commit` is told the seconds that each commit took, in the event loop."""
+        self._connection = connection
+        self._on_commit = on_commit
+        self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._broken: StoreUnavailable | None = None
+        self.failed: asyncio.Future[StoreUnavailable] = self._loop.create_future()
+        """Done when the thread has given up: an I/O error, after which nothing that fsync says can be believed."""
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether work is still being done."""
+        return self._broken is None and self._thread.is_alive()
+
+    async def submit(self, run: Callable[[apsw.Connection], T]) -> T:
+        """Do this in the next transaction and return its result once that is durable.
+
+        Raises:
+            StoreUnavailable: it could not be written, or the thread has given up.
+        """
+        if self._broken is not None:
+            raise StoreUnavailable(str(self._broken), kind=self._broken.kind)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(Work(run, future))
+        if not self._thread.is_alive():  # it died between the check and the put: nobody would ever take the work
+            self._abandon()
+        return await future
+
+    async def close(self) -> None:
+        """Finish what waits, then stop the thread and close the connection."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._broken = self._broken or StoreUnavailable("store: closed", kind="closed")
+        self._abandon()
+
+    def _run(self) -> None:
+        try:
+            while (first := self._queue.get()) is not None:
+                group, stopping = self._drain(first)
+                self._commit(group)
+                if stopping or self._broken is not None:
+                    break
+        except BaseException as error:  # noqa: BLE001 - whatever killed the thread, those who wait must be told
+            self._break(
+                StoreUnavailable(f"store: the writer thread died: {type(error).__name__}: {error}", kind="other")
+            )
+        finally:
+            self._connection.close()
+
+    def _drain(self, first: Work[Any]) -> tuple[list[Work[Any]], bool]:
+        group = [first]
+        while len(group) < GROUP:
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                break
+            if work is None:
+                return group, True
+            group.append(work)
+        return group, False
+
+    def _commit(self, group: Sequence[Work[Any]]) -> None:
+        """One transaction for all. Where one piece of work fails, each gets a transaction of its own, once."""
+        wanted = [work for work in group if not work.future.cancelled()]
+        started = perf_counter()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [work.run(self._connection) for work in wanted]
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - every failure is handed to the one who waits for it
+            self._roll_back()
+            self._failed(wanted, error)
+            return
+        self._tell(lambda: self._resolve(wanted, results, perf_counter() - started))
+
+    def _failed(self, group: Sequence[Work[Any]], error: Exception) -> None:
+        if isinstance(error, apsw.Error) and (failure := classify(error)).kind != "other":
+            if failure.kind == "io":  # after a failed fsync the next one may lie: stop, and recover from the log
+                self._break(failure)
+            self._tell(lambda: self._refuse(group, failure))
+        elif len(group) > 1:
+            for work in group:
+                self._commit([work])
+        else:
+            self._tell(lambda: self._refuse(group, error))
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except apsw.Error as error:
+                self._break(classify(error))
+
+    def _break(self, failure: StoreUnavailable) -> None:
+        self._broken = failure
+        self._tell(lambda: self._announce(failure))
+
+    def _announce(self, failure: StoreUnavailable) -> None:
+        if not self.failed.done():
+            self.failed.set_result(failure)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Refuse what nobody will do any more."""
+        failure = self._broken or StoreUnavailable("store: the writer thread is gone", kind="other")
+        while True:
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                return
+            if work is not None:
+                self._refuse([work], failure)
+
+    def _tell(self, action: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(action)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._broken = self._broken or StoreUnavailable("store: the event loop is closed", kind="closed")
+
+    def _resolve(self, group: Sequence[Work[Any]], results: Sequence[Outcome], seconds: float) -> None:
+        for work, result in zip(group, results, strict=True):
+            if not work.future.done():
+                work.future.set_result(result)
+        if self._on_commit is not None:
+            self._on_commit(seconds)
+
+    def _refuse(self, group: Sequence[Work[Any]], error: Exception) -> None:
+        for work in group:
+            if not work.future.done():
+                work.future.set_exception(error)

@@ -1,0 +1,224 @@
+"""What is counted and what is logged: one method for each moment in an event's life.
+
+The parts say what happened (`event_accepted`, `delivery_attempted`); here it becomes a metric and one wide log line.
+All label values come from closed sets: sources, sinks and routes of the configuration, known event types, our enums.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Counts
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from relay import __version__
+from relay.gate import GateState
+from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, Retry, Verdict
+from relay.ports import Backlog
+from relay.vocabulary import type_label
+
+log = logging.getLogger("relay")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+
+class OncePerSecond:
+    """Lets one line a second through for each key, so that a flood from outside does not become a flood of lines."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], float] = {}
+        self._suppressed: Counts[tuple[str, str]] = Counts()
+
+    def ask(self, key: tuple[str, str], now: float) -> int | None:
+        """None: not now. Else how many were kept back since the last line. Keys are from closed sets."""
+        if now - self._last.get(key, float("-inf")) < 1.0:
+            self._suppressed[key] += 1
+            return None
+        self._last[key] = now
+        return self._suppressed.pop(key, 0)
+
+
+class Telemetry:
+    """The metrics of one relay, in a registry of its own, and its log."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests on the public side", "source", "outcome")
+        self._ack = self._histogram("ack_seconds", "From the request's headers to its answer", _FAST, "source")
+        self._commit = self._histogram("commit_seconds", "One group commit of the store", _FAST)
+        self._events = self._counter("events", "Accepted events", "source", "type")
+        self._duplicates = self._counter("duplicates", "Events that were already there", "source", "kind")
+        self._conflicts = self._counter("uuid_conflict", "One uuid with two bodies, kept as two events", "source")
+        self._unrouted = self._counter("events_unrouted", "Accepted events that no route took")
+        self._quarantined = self._counter("events_quarantined", "Authentic events that are not for us", "reason")
+        self._defects = self._counter("events_defect", "Authentic events whose body could not be read", "defect")
+        self._routed = self._counter("events_routed", "Accepted events that a route sent to a sink", "route")
+        self._attempts = self._counter("attempts", "Attempts to deliver", "sink", "outcome")
+        self._attempt_time = self._histogram("attempt_seconds", "One attempt to deliver", _SLOW, "sink")
+        self._end_to_end = self._histogram("end_to_end_seconds", "From acceptance to delivery", _SLOW, "sink")
+        self._delivered = self._counter("delivered", "Deliveries that arrived", "sink")
+        self._dead = self._counter("dead", "Deliveries that became dead letters", "sink", "reason")
+        self._fenced = self._counter("fenced", "Results that came after their lease was lost", "sink")
+        self._backlog = self._gauge("backlog", "Deliveries that wait", "sink")
+        self._oldest = self._gauge("backlog_oldest_seconds", "Age of the oldest event that waits", "sink")
+        self._sink_state = self._gauge("sink_state", "1 for the state that the sink is in", "sink", "state")
+        self._inflight = self._gauge("inflight", "Requests at work now")
+        self._store_errors = self._counter("store_errors", "What the store could not do", "kind")
+        self._store_writable = self._gauge("store_writable", "1 while events can be accepted")
+        self._store_free = self._gauge("store_free_bytes", "Free space where the store is")
+        self._key_age = self._gauge("key_age_seconds", "Since the source's public key was last fetched", "source")
+        self._key_fetches = self._counter("key_fetch", "Fetches of a public key", "source", "result")
+        self._config_info = self._gauge("config_info", "1 for the configuration in force", "hash")
+        self._reload = self._gauge("config_last_reload_successful", "1 if the last reload was applied")
+        self._gauge("build_info", "1 for the running version", "version").labels(__version__).set(1)
+        self._backlog_sinks: set[str] = set()
+        self._refusals = OncePerSecond()
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    # The public side
+
+    def request_answered(self, source: str, outcome: str, seconds: float) -> None:
+        """A request was answered; `outcome` is from the gateway's closed set."""
+        self._requests.labels(source, outcome).inc()
+        self._ack.labels(source).observe(seconds)
+
+    def request_refused(self, source: str, outcome: str, detail: str) -> None:
+        """A request was turned away for a reason that somebody may have to look into; one line a second says so."""
+        suppressed = self._refusals.ask((source, outcome), monotonic())
+        if suppressed is not None:
+            context = {"source": source, "outcome": outcome, "detail": detail, "suppressed": suppressed}
+            log.warning("request.refused", extra=context)
+
+    def inflight(self, count: int) -> None:
+        """So many requests are at work."""
+        self._inflight.set(count)
+
+    def event_accepted(self, admission: Admission, acceptance: Acceptance) -> None:
+        """An admission was committed, or found to be a duplicate."""
+        event = admission.event
+        if acceptance.duplicate is not None:
+            self._duplicates.labels(event.source, acceptance.duplicate).inc()
+            log.info("event.duplicate", extra=event.log_context() | {"of": acceptance.event_id})
+            return
+        self._events.labels(event.source, type_label(event.type)).inc()
+        if event.defect is not None:
+            self._defects.labels(event.defect).inc()
+        if admission.quarantine is not None:
+            self._quarantined.labels(admission.quarantine).inc()
+        elif not admission.targets:
+            self._unrouted.inc()
+        for route in {target.route for target in admission.targets}:
+            self._routed.labels(route).inc()
+        if acceptance.conflict:
+            self._conflicts.labels(event.source).inc()
+            log.warning("event.uuid_conflict", extra=event.log_context())
+        log.info(
+            "event.accepted",
+            extra=event.log_context()
+            | {"sinks": [target.sink for target in admission.targets], "quarantine": admission.quarantine},
+        )
+
+    # The lanes
+
+    def delivery_attempted(self, delivery: Delivery, verdict: Verdict, seconds: float) -> None:
+        """An attempt ended."""
+        outcome = "delivered" if isinstance(verdict, Delivered) else str(verdict.failure.reason)
+        self._attempts.labels(delivery.sink, outcome).inc()
+        self._attempt_time.labels(delivery.sink).observe(seconds)
+        match verdict:
+            case Delivered(receipt=receipt):
+                log.info("delivery.delivered", extra=delivery.log_context() | {"receipt": receipt})
+            case Retry(failure=failure, at=at):
+                context = {"reason": failure.reason, "detail": failure.detail, "next": at.isoformat()}
+                log.warning("delivery.failed", extra=delivery.log_context() | context)
+            case Dead(failure=failure):
+                context = {"reason": failure.reason, "detail": failure.detail}
+                log.error("delivery.dead", extra=delivery.log_context() | context)
+
+    def delivery_settled(self, delivery: Delivery, verdict: Verdict, *, recorded: bool, now: datetime) -> None:
+        """A verdict was recorded, or fenced off."""
+        if not recorded:
+            self._fenced.labels(delivery.sink).inc()
+            log.warning("delivery.fenced", extra=delivery.log_context())
+        elif isinstance(verdict, Delivered):
+            self._delivered.labels(delivery.sink).inc()
+            age = (now - delivery.event.received_at).total_seconds()
+            self._end_to_end.labels(delivery.sink).observe(max(0.0, age))
+        elif isinstance(verdict, Dead):
+            self._dead.labels(delivery.sink, verdict.failure.reason).inc()
+
+    def sink_state(self, sink: str, state: GateState, failure: Failure | None = None) -> None:
+        """A sink's gate opened or closed."""
+        for each in GateState:
+            self._sink_state.labels(sink, each).set(each is state)
+        if failure is not None:
+            context = {"sink": sink, "state": state, "reason": failure.reason, "detail": failure.detail}
+            log.error("sink.closed", extra=context)
+
+    def backlog(self, backlog: Mapping[str, Backlog], sinks: Sequence[str], *, now: datetime) -> None:
+        """What waits for each sink; sinks that the configuration has lost count as `(removed)`."""
+        totals = dict.fromkeys(sinks, (0, 0.0))
+        for name, waiting in backlog.items():
+            label = name if name in totals else "(removed)"
+            age = 0.0 if waiting.oldest is None else max(0.0, (now - waiting.oldest).total_seconds())
+            pending, oldest = totals.get(label, (0, 0.0))
+            totals[label] = (pending + waiting.pending, max(oldest, age))
+        for gone in self._backlog_sinks - totals.keys():
+            self._backlog.remove(gone)
+            self._oldest.remove(gone)
+        self._backlog_sinks = set(totals)
+        for label, (pending, oldest) in totals.items():
+            self._backlog.labels(label).set(pending)
+            self._oldest.labels(label).set(oldest)
+
+    # The store, the keys, the configuration
+
+    def commit_took(self, seconds: float) -> None:
+        """The store committed a group."""
+        self._commit.observe(seconds)
+
+    def store_failed(self, kind: str, detail: str) -> None:
+        """The store could not do it."""
+        self._store_errors.labels(kind).inc()
+        log.error("store.failed", extra={"kind": kind, "detail": detail})
+
+    def store_state(self, *, writable: bool, free_bytes: int | None) -> None:
+        """How the store is."""
+        self._store_writable.set(writable)
+        if free_bytes is not None:
+            self._store_free.set(free_bytes)
+
+    def key_fetched(self, source: str, result: str, detail: str = "") -> None:
+        """A public key was asked for; `result` is `ok`, `changed`, `unreachable` or `invalid`."""
+        self._key_fetches.labels(source, result).inc()
+        context = {"source": source, "result": result, "detail": detail}
+        log.log(logging.INFO if result == "ok" else logging.WARNING, "key.fetched", extra=context)
+
+    def key_age(self, source: str, seconds: float) -> None:
+        """How long ago the source's key was fetched."""
+        self._key_age.labels(source).set(seconds)
+
+    def config_applied(self, config_hash: str) -> None:
+        """A configuration is in force."""
+        self._config_info.clear()
+        self._config_info.labels(config_hash).set(1)
+        self._reload.set(1)
+        log.info("config.applied", extra={"hash": config_hash})
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, namespace="relay", registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, namespace="relay", registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, namespace="relay", registry=self.registry, buckets=buckets)
