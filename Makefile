@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Most tests wait more than they work, so more processes than cores pay; those with a broker share one.
+TEST_JOBS ?= -n 4 --dist loadgroup
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Pure rules: no loop, no socket, no clock. Every branch of them is tested.
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
@@ -23,7 +25,7 @@ simulate: $(READY) ## post simulated meetings at a relay that `make serve` runs
 	@$(BIN)/relay simulate
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q $(TEST_JOBS)
 
 check: format lint types layers tests-with-coverage ## all that must hold before a commit
 
@@ -40,7 +42,7 @@ layers: $(READY)
 	@$(BIN)/lint-imports
 
 tests-with-coverage: $(READY)
-	@$(BIN)/python -m pytest -q --cov=relay --cov-branch --cov-report=
+	@$(BIN)/python -m pytest -q $(TEST_JOBS) --cov=relay --cov-branch --cov-report=
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100 --show-missing
 	@echo "all of relay/, for information:" && $(BIN)/coverage report --format=total
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 import click
 
 from relay import __version__
@@ -15,7 +18,16 @@ from relay.commands.simulate import simulate
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dyte-relay")
 def main() -> None:
-    """Relay Dyte and RealtimeKit webhooks, surely and once, to Kafka, HTTP services and Slack."""
+    """Relay Dyte and RealtimeKit webhooks, surely and once, to Kafka, HTTP services and Slack.
+
+    \b
+    Examples:
+      relay demo
+      relay check && relay serve
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or a file that cannot show a character gets its number
+            stream.reconfigure(errors="backslashreplace")
 
 
 for command in (serve, check, simulate, demo, events, deliveries, schema):

@@ -28,7 +28,8 @@ def attributes(delivery: Delivery) -> dict[str, str]:
 
 def content_type(delivery: Delivery) -> str:
     """JSON, unless the signed body is not even that."""
-    return BINARY if delivery.event.defect else JSON
+    defect = delivery.event.defect
+    return JSON if defect is None or defect.is_json else BINARY
 
 
 def http_header(text: str) -> str:
@@ -36,4 +37,4 @@ def http_header(text: str) -> str:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values
     """
-    return quote(text, safe="!#$&'()*+,-./:;<=>?@[]^_`{|}~")
+    return quote(text, safe="!#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

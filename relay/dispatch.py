@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-from relay.errors import DeliveryError, StoreUnavailable, Unavailable
+from relay.errors import DeliveryError, Rejected, StoreUnavailable, Unavailable
 from relay.gate import Gate, GateState
-from relay.model import Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
+from relay.model import Dead, Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
@@ -30,6 +30,9 @@ _POLL = 1.0
 """Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
 _STORE_PAUSE = 1.0
 """Seconds to leave a store alone that could not do it."""
+_MOST_UNSETTLED = 1000
+"""Results that may wait for the store; with more, nothing is begun. Far above what waits for one commit."""
+_UNSETTLED_PAUSE = 0.05
 
 
 class Lane:
@@ -60,12 +63,14 @@ class Lane:
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: list[Settled] = []
         self._settled = asyncio.Event()
+        self._ended = False
+        self._told = self.gate.state
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
-        self._telemetry.sink_state(self.name, self.gate.state)
+        self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
         async with asyncio.TaskGroup() as group:
-            settler = group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
+            group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
             while not self._stopping.is_set():
                 allowed = self._allowance()
                 if allowed <= 0:
@@ -74,7 +79,8 @@ class Lane:
                     await self._until_due()
             if self._attempts:
                 await asyncio.wait(self._attempts)
-            settler.cancel()
+            self._ended = True
+            self._settled.set()  # the settler ends by itself: a settle that is cancelled may be recorded all the same
         await self._settle()
 
     def stop(self) -> None:
@@ -88,6 +94,8 @@ class Lane:
 
     def _allowance(self) -> int:
         """How many attempts may be begun now."""
+        if len(self._results) >= _MOST_UNSETTLED:
+            return 0
         now = asyncio.get_running_loop().time()
         free = self._options.concurrency - len(self._attempts)
         return self._pace.allowance(self.gate.allowance(free, now), now)
@@ -103,17 +111,25 @@ class Lane:
             return 0
         self._pace.took(len(claimed), asyncio.get_running_loop().time())
         for delivery in claimed:
-            self.gate.begun()
-            task = group.create_task(self._attempt(delivery), name=f"attempt-{self.name}")
-            self._attempts.add(task)
-            task.add_done_callback(self._attempts.discard)
+            if self._stopping.is_set():
+                self._give_back(delivery)
+            else:
+                self._start(delivery, group)
         return len(claimed)
+
+    def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        self.gate.begun()
+        task = group.create_task(self._attempt(delivery), name=f"attempt-{self.name}")
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
 
     async def _until_allowed(self) -> None:
         """Wait for the gate, the pace or a free slot, whichever is in the way."""
         now = asyncio.get_running_loop().time()
         closed = max(self.gate.wait(now), self._pace.wait(now))
-        if closed > 0 or not self._attempts:
+        if len(self._results) >= _MOST_UNSETTLED:
+            await self._pause(_UNSETTLED_PAUSE)
+        elif closed > 0 or not self._attempts:
             await self._pause(min(max(closed, 0.001), _POLL))
         else:  # every slot is taken, or the probe is under way
             await self._or_stop(asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED))
@@ -150,34 +166,62 @@ class Lane:
         try:
             verdict = await self._deliver(delivery, probe=probe)
         except asyncio.CancelledError:
-            failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
-            self._note(delivery, Retry(failure=failure, at=self._clock.now(), counted=False))
+            self._give_back(delivery)
             self.gate.cancelled()
             raise
+        self._tell_gate()
         self._telemetry.delivery_attempted(delivery, verdict, loop.time() - started)
         self._note(delivery, verdict)
 
     async def _deliver(self, delivery: Delivery, *, probe: bool) -> Verdict:
-        options = self._options
-        loop = asyncio.get_running_loop()
-        before = self.gate.state
+        if delivery.tries > self._options.retry.max_attempts:
+            return self._lost(delivery)
         try:
-            represented = represent(delivery, select=options.select, redact=options.redact)
-            receipt = await self._within_time(represented)
-        except DeliveryError as error:
-            self.gate.failed(delivery.event.id, error, loop.time())
-            verdict: Verdict = decide(options.retry, delivery, error, now=self._clock.now(), rng=self._rng)
+            result = await self._ask(delivery)
         except Exception as error:  # a bug of ours, or of a library; it may be this event's shape, so it must end
             log.exception("delivery.crashed", extra=delivery.log_context())
-            crash = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
-            verdict = decide(options.retry, delivery, crash, now=self._clock.now(), rng=self._rng)
+            result = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
             self.gate.cancelled()
-        else:
-            self.gate.succeeded()
-            verdict = Delivered(receipt=receipt)
-        if self.gate.state is not before:
+        if isinstance(result, str):
+            return Delivered(receipt=result)
+        # A probe asks about the sink and burns nothing, also not the last attempt; only what crashes us must end.
+        return self._decide(delivery, result, free=probe and result.failure.reason is not Reason.POISON)
+
+    async def _ask(self, delivery: Delivery) -> str | DeliveryError:
+        """Let the sink deliver, and the gate know. A receipt, or why there is none."""
+        try:
+            represented = represent(delivery, select=self._options.select, redact=self._options.redact)
+        except Rejected as error:  # by us: it says nothing about the sink
+            self.gate.cancelled()
+            return error
+        try:
+            receipt = await self._within_time(represented)
+        except DeliveryError as error:
+            self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time())
+            return error
+        self.gate.succeeded()
+        return receipt
+
+    def _decide(self, delivery: Delivery, error: DeliveryError, *, free: bool) -> Verdict:
+        judged = replace(delivery, tries=delivery.tries - 1) if free else delivery
+        verdict = decide(self._options.retry, judged, error, now=self._clock.now(), rng=self._rng)
+        return replace(verdict, counted=False) if free and isinstance(verdict, Retry) else verdict
+
+    def _lost(self, delivery: Delivery) -> Dead:
+        """Every attempt was begun, and the last ones never ended: they took the process with them."""
+        self.gate.cancelled()
+        detail = f"{delivery.tries - 1} attempts were begun and the last never ended; the relay may have died of it"
+        return Dead(failure=Failure(reason=Reason.EXHAUSTED, detail=detail))
+
+    def _tell_gate(self) -> None:
+        if self.gate.state is not self._told:
+            self._told = self.gate.state
             self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
-        return replace(verdict, counted=False) if probe and isinstance(verdict, Retry) else verdict
+
+    def _give_back(self, delivery: Delivery) -> None:
+        """End the lease at once; nothing was learnt, and nothing is burnt."""
+        failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
+        self._note(delivery, Retry(failure=failure, at=self._clock.now(), counted=False))
 
     async def _within_time(self, delivery: Delivery) -> str:
         try:
@@ -186,13 +230,17 @@ class Lane:
         except TimeoutError as error:
             detail = f"no result within {self._options.timeout.total_seconds():g} s; it may have arrived all the same"
             raise Unavailable(Reason.TIMEOUT, detail) from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise Unavailable(Reason.RESET, "the sink's client gave up by itself; it may have arrived") from error
 
     def _note(self, delivery: Delivery, verdict: Verdict) -> None:
         self._results.append((delivery, verdict))
         self._settled.set()
 
     async def _settle_regularly(self) -> None:
-        while True:
+        while not self._ended:
             await self._settled.wait()
             self._settled.clear()
             await self._settle()

@@ -150,5 +150,5 @@ def _kept(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     kept = {}
     for name, text in headers:
         if (lower := name.lower()) in _KEPT_HEADERS and lower not in kept:
-            kept[lower] = text[:200].encode("ascii", "replace").decode("ascii")
+            kept[lower] = "".join(char if " " <= char <= "~" else "?" for char in text[:200])
     return kept

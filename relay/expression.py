@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jmespath
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from jmespath.functions import Functions
 
 from relay.payload import Json
+
+_FRAME = re.compile(r"^.*?jmespath expression: |(, for expression)?:$", re.IGNORECASE)
 
 
 class ExpressionError(ValueError):
@@ -31,11 +36,12 @@ class Expression:
         try:
             compiled = jmespath.compile(self.text)
         except JMESPathError as error:
-            first_line = str(error).splitlines()[0] if str(error) else "it is empty"
-            why = first_line.removeprefix("Invalid jmespath expression: ").rstrip(":")
-            raise ExpressionError(f"is not a JMESPath expression: {why}") from error
+            raise ExpressionError(f"is not a JMESPath expression: {_why(error)}") from error
         except (RecursionError, ValueError) as error:  # thousands of brackets, a number of thousands of digits
             raise ExpressionError("is not a JMESPath expression: it is nested too deeply, or too long") from error
+        for name in _functions(compiled.parsed):
+            if name not in Functions.FUNCTION_TABLE:
+                raise ExpressionError(f"is not a JMESPath expression: there is no function {name}()")
         object.__setattr__(self, "_compiled", compiled)
 
     def search(self, payload: Json) -> Json:
@@ -43,10 +49,14 @@ class Expression:
 
         Raises:
             ExpressionError: a function got a wrong type, or the evaluator gave up, whatever the reason: the payload
-                comes from outside, and a rule that fails on it must not take the lane or the answer with it.
+                comes from outside, and a rule that fails on it must not take the lane or the answer with it. The
+                message names types, never values: it is logged and kept in the ledger.
         """
         try:
             return self._compiled.search(payload)
+        except JMESPathTypeError as error:
+            expected = " or ".join(error.expected_types)
+            raise ExpressionError(f"{error.function_name}() takes {expected}, and got {error.actual_type}") from error
         except JMESPathError as error:
             raise ExpressionError(str(error)) from error
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -59,3 +69,19 @@ class Expression:
 def is_true(value: Json) -> bool:
     """JMESPath's truth: false, null and empty text, list or object are false; a number is true, also 0."""
     return not (value is None or value is False or value in ("", [], {}))
+
+
+def _why(error: JMESPathError) -> str:
+    """JMESPath's own words, in one line, without their frame and without the whole expression."""
+    return _FRAME.sub("", str(error).splitlines()[0])
+
+
+def _functions(tree: Mapping[str, Any]) -> Iterator[str]:
+    """The functions that a parsed expression calls. JMESPath itself looks them up only when it gets there."""
+    nodes: list[Any] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            if node["type"] == "function_expression":
+                yield node["value"]
+            nodes.extend(node["children"])

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
-from relay.model import Failure, value
+from relay.model import Failure, Reason, value
 
 BREAKER_FAILURES = 5
 """So many retryable failures in a row, without a success between them, open the breaker."""
@@ -54,16 +54,20 @@ class Gate:
         self._suspects: deque[str] = deque(maxlen=SUSPECT_EVENTS)
         self._probes_failed = 0
         self._probe_at = 0.0
-        self._probing = False
+        self._under_way = 0
         self._held_until = 0.0
 
     def allowance(self, free: int, now: float) -> int:
-        """How many deliveries may be begun now, of `free` that could be."""
+        """How many deliveries may be begun now, of `free` that could be.
+
+        A closed gate lets a probe through once nothing is under way any more, neither an earlier probe nor what was
+        begun while it was open: what those find out comes first.
+        """
         if now < self._held_until:
             return 0
         if self.state is GateState.OPEN:
             return free
-        return 1 if free > 0 and not self._probing and now >= self._probe_at else 0
+        return 1 if free > 0 and self._under_way == 0 and now >= self._probe_at else 0
 
     def wait(self, now: float) -> float:
         """Seconds until something may be tried again; zero for an open gate that nobody asked to wait."""
@@ -71,19 +75,22 @@ class Gate:
         return max(0.0, closed, self._held_until - now)
 
     def begun(self) -> None:
-        """An attempt begins; with the gate closed it is the probe."""
-        self._probing = self.state is not GateState.OPEN
+        """An attempt begins; exactly one of `succeeded`, `failed` and `cancelled` tells its end."""
+        self._under_way += 1
 
     def succeeded(self) -> None:
         """The sink took a delivery: whatever closed the gate is over."""
-        self._reset(GateState.OPEN, None)
+        self._ended()
+        self._open()
 
     def failed(self, event_id: str, error: DeliveryError, now: float) -> None:
         """An attempt failed."""
-        self._probing = False
+        self._ended()
         match error:
+            case Rejected() if error.failure.reason is Reason.TEMPLATE:
+                pass  # refused by ourselves: the sink was not asked
             case Rejected():  # the sink answered, and about this event only
-                self._reset(GateState.OPEN, None)
+                self._open()
             case Misconfigured(certain=True):
                 self._close(GateState.PAUSED, error.failure, PAUSE_WAIT, now)
             case Misconfigured():
@@ -94,18 +101,24 @@ class Gate:
                 self._count(error.failure, now)
 
     def resume(self) -> None:
-        """A person says that it is mended."""
-        self._reset(GateState.OPEN, None)
+        """A person says that it is mended, whatever the sink itself asked for."""
+        self._held_until = 0.0
+        self._open()
 
     def cancelled(self) -> None:
         """An attempt ended without saying anything about the sink."""
-        self._probing = False
+        self._ended()
+
+    def _ended(self) -> None:
+        self._under_way = max(0, self._under_way - 1)
 
     def _suspect(self, event_id: str, failure: Failure, now: float) -> None:
         if event_id not in self._suspects:
             self._suspects.append(event_id)
-        if self.state is not GateState.OPEN or len(self._suspects) == SUSPECT_EVENTS:
+        if self.state is GateState.PAUSED or len(self._suspects) == SUSPECT_EVENTS:
             self._close(GateState.PAUSED, failure, PAUSE_WAIT, now)
+        elif self.state is GateState.BROKEN:  # it answers again, but it took nothing yet
+            self._close(GateState.BROKEN, failure, BREAKER_WAIT, now)
 
     def _count(self, failure: Failure, now: float) -> None:
         self._suspects.clear()
@@ -125,10 +138,8 @@ class Gate:
         self._probe_at = now + min(wait.first * 2**self._probes_failed, wait.longest)
         self._probes_failed = min(self._probes_failed + 1, 20)
 
-    def _reset(self, state: GateState, failure: Failure | None) -> None:
-        self.state = state
-        self.failure = failure
+    def _open(self) -> None:
+        self.state = GateState.OPEN
+        self.failure = None
         self._failures_in_a_row = 0
         self._suspects.clear()
-        self._probes_failed = 0
-        self._probing = False

@@ -172,12 +172,10 @@ class FetchedKeys:
         now = self._clock.now()
         known, state = self._keys[:1], self._state
         changed = bool(known) and known[0] != key
+        previous, replaced_at = (state.previous, state.replaced_at) if state else (None, None)
         if changed:
-            self._keys = (key, known[0])
             previous, replaced_at = known[0].pem, now
-        else:
-            self._keys = (key, *self._keys[1:])
-            previous, replaced_at = (state.previous, state.replaced_at) if state else (None, None)
+        self._keys = (key, *(known if changed else self._keys[1:]))
         self._state = _Cached(
             url=self._url, current=key.pem, fetched_at=now, previous=previous, replaced_at=replaced_at
         )

@@ -34,8 +34,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         pairs = " ".join(f"{name}={_plain(value)}" for name, value in _extra(record).items() if value not in (None, ""))
-        line = f"{_time(record)[11:23]} {record.levelname.lower():7} {record.getMessage():20} {pairs}"
-        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+        line = f"{_time(record)[11:23]} {record.levelname.lower():7} {_visible(record.getMessage()):20} {pairs}"
+        traceback = self.formatException(record.exc_info).split("\n") if record.exc_info else []
+        return "\n".join([line, *map(_visible, traceback)])
 
 
 class _Unblocked(QueueHandler):
@@ -74,6 +75,11 @@ def _time(record: logging.LogRecord) -> str:
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _visible(text: str) -> str:
+    """A text of a library, which may quote anything, on one line and without what a terminal obeys."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _plain(value: object) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from relay.options import Rate
 
+_ROUNDING = 1e-6
+"""Part of a token that may be missing: after waiting for one token, one token must be there."""
+
 
 class Pace:
     """Lets so many through per time, evenly, with bursts of one second's worth (at least one). `now` is monotonic."""
@@ -19,7 +22,7 @@ class Pace:
         if self._per_second is None:
             return wanted
         self._refill(now)
-        return min(wanted, int(self._tokens))
+        return max(0, min(wanted, int(self._tokens + _ROUNDING)))
 
     def took(self, count: int, now: float) -> None:
         """So many went."""
@@ -36,6 +39,5 @@ class Pace:
 
     def _refill(self, now: float) -> None:
         if self._per_second is not None and now > self._at:
-            # A tiny excess makes up for rounding: after waiting for one token, one token must be there.
-            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second + 1e-9)
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
             self._at = now

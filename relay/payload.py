@@ -24,12 +24,17 @@ MAX_IDENTIFIER = 256
 
 
 class Defect(StrEnum):
-    """Why a signed body has no payload."""
+    """Why a signed body has no payload, or none that can be routed by its type."""
 
     NOT_JSON = "not_json"
     NOT_OBJECT = "not_object"
     TOO_DEEP = "too_deep"
     NO_TYPE = "no_type"
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is JSON all the same, only not such as an event is."""
+        return self in (Defect.NOT_OBJECT, Defect.NO_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ def _decode_leniently(body: bytes) -> Json | Defect:
     """
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        if _deeper_than(value, body):
+            return Defect.TOO_DEEP
         return orjson.loads(
             json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         )

@@ -32,7 +32,7 @@ class PublicKey:
 
     def __init__(self, key: rsa.RSAPublicKey) -> None:
         self._key = key
-        self._bytes = key.key_size // 8
+        self._bytes = (key.key_size + 7) // 8
 
     @classmethod
     def read(cls, text: str) -> PublicKey:

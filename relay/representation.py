@@ -11,7 +11,7 @@ import orjson
 from relay.errors import Rejected
 from relay.expression import Expression, ExpressionError
 from relay.model import Delivery, Reason
-from relay.payload import Json
+from relay.payload import Defect, Json
 
 
 def represent(delivery: Delivery, *, select: Expression | None, redact: Sequence[str]) -> Delivery:
@@ -22,7 +22,7 @@ def represent(delivery: Delivery, *, select: Expression | None, redact: Sequence
     """
     if select is None and not redact:
         return delivery
-    if delivery.event.defect is not None:
+    if delivery.event.defect not in (None, Defect.NO_TYPE):  # without a type, but an object: there is what to remove
         raise Rejected(Reason.TEMPLATE, f"the body cannot be redacted or projected: it is {delivery.event.defect}")
     payload: Json = redacted(delivery.event.payload, redact)
     if select is not None:
@@ -30,7 +30,10 @@ def represent(delivery: Delivery, *, select: Expression | None, redact: Sequence
             payload = select.search(payload)
         except ExpressionError as error:
             raise Rejected(Reason.TEMPLATE, f"select: {error}") from error
-    return replace(delivery, body=orjson.dumps(payload))
+    try:
+        return replace(delivery, body=orjson.dumps(payload))
+    except orjson.JSONEncodeError as error:  # `&a`, half an emoji in a literal, a sum past 64 bits
+        raise Rejected(Reason.TEMPLATE, "select: its result cannot be written as JSON") from error
 
 
 def redacted(payload: Json, paths: Sequence[str]) -> Json:

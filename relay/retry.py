@@ -19,18 +19,21 @@ def decide(
 
     A rejected event is dead at once. Waiting because the sink asked for it (Retry-After), or because the whole sink is
     misconfigured, burns no attempt; the age limit holds for the former only, because a sink that waits for a person
-    keeps its backlog.
+    keeps its backlog. Where it is not certain whether the sink or the event is to blame, attempts are burnt, or an
+    event that a sink alone of all refuses would be tried for ever.
     """
     failure = error.failure
     match error:
         case Rejected():
             return Dead(failure=failure)
-        case Misconfigured():
+        case Misconfigured(certain=True):
             return Retry(failure=failure, at=now + backoff(options, delivery.tries, rng), counted=False)
         case Unavailable(retry_after=timedelta() as wait):
             verdict = Retry(failure=failure, at=now + wait + backoff(options, 1, rng), counted=False)
         case _ if delivery.tries >= options.max_attempts:
             return Dead(failure=_after(Reason.EXHAUSTED, f"{delivery.tries} attempts", failure))
+        case Misconfigured():
+            return Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
         case _:
             verdict = Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
     if verdict.at - delivery.event.received_at > options.max_age:

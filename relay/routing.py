@@ -21,7 +21,7 @@ class RouteOptions(Options):
     """Name in metrics, headers and the ledger; unique."""
     sources: tuple[str, ...] = ()
     """Only events of these sources; empty: of any."""
-    events: tuple[str, ...] = ("*",)
+    events: tuple[str, ...] = Field(default=("*",), min_length=1)
     """Globs over the event type, for instance `recording.*`."""
     where: JmesPath | None = None
     """JMESPath over the payload; false, null, empty and errors do not match."""
@@ -69,9 +69,7 @@ class Route:
         options = self.options
         if options.sources and event.source not in options.sources:
             return Decision(route=options.name, miss=Miss.SOURCE, detail=f"source is {event.source!r}")
-        if event.defect is not None:
-            if options.fallback and options.where is None:
-                return Decision(route=options.name)
+        if event.defect is not None and not (options.fallback and options.where is None):
             return Decision(route=options.name, miss=Miss.UNREADABLE, detail=event.defect)
         if self._type.match(event.type) is None:
             return Decision(route=options.name, miss=Miss.TYPE, detail=f"type is {event.type!r}")

@@ -2,4 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 pytest_plugins = ["tests.brokers"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, those that need a broker share one process, and so one broker."""
+    for item in items:
+        if item.get_closest_marker("kafka") is not None:
+            item.add_marker(pytest.mark.xdist_group("kafka"))

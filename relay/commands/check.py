@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.text import Text
 
-from relay.commands.output import WRONG_USE, config_option, err, json_option, out, print_json
+from relay.commands.output import WRONG_USE, config_option, counted, err, json_option, out, plain, print_json
 from relay.config import Problem
 from relay.config import check as check_file
 from relay.config.schema import schema_text
@@ -24,7 +26,7 @@ def check(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - click cal
     \b
     Examples:
       relay check
-      relay check -c config/examples/kafka.yaml
+      relay check -c config/examples/kafka-everything.yaml
     """
     report = check_file(config_path, os.environ)
     if as_json:
@@ -37,15 +39,18 @@ def check(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - click cal
         )
     else:
         for problem in report.errors:
-            err.print(f"[red]error[/red]    {_escaped(problem)}")
+            _print(err, "error", "red", str(problem))
         for problem in report.warnings:
-            err.print(f"[yellow]warning[/yellow]  {_escaped(problem)}")
+            _print(err, "warning", "yellow", str(problem))
         if report.config is not None:
             config = report.config
-            parts = f"{len(config.sources)} sources, {len(config.sinks)} sinks, {len(config.routes)} routes"
-            out.print(f"[green]ok[/green]       {config_path}: {parts}; hash {config.hash}")
+            parts = (
+                counted(len(part), noun)
+                for part, noun in ((config.sources, "source"), (config.sinks, "sink"), (config.routes, "route"))
+            )
+            _print(out, "ok", "green", f"{config_path}: {', '.join(parts)}; hash {config.hash}")
         else:
-            err.print(f"{len(report.errors)} errors in {config_path}: it would not start", markup=False)
+            err.print(f"{counted(len(report.errors), 'error')}: the relay would not start", markup=False)
     if report.errors:
         raise SystemExit(WRONG_USE)
 
@@ -61,8 +66,8 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
-def _escaped(problem: Problem) -> str:
-    return str(problem).replace("[", "\\[")
+def _print(console: Console, word: str, style: str, text: str) -> None:
+    console.print(Text.assemble((f"{word:9}", style), plain(text)))
 
 
 def _plain(problem: Problem) -> dict[str, object]:

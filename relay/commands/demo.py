@@ -12,12 +12,16 @@ import click
 from rich.emoji import Emoji
 from rich.panel import Panel
 from rich.rule import Rule
+from rich.text import Text
 
 from relay import logs
-from relay.commands.output import FAILED, out, table
+from relay.commands.output import FAILED, out, plain, print_table
 from relay.commands.output import run as run_async
 from relay.demo.play import TOPIC, Arrived, Stage, play, staged
 from relay.sinks.slack.cards import picture
+
+_LINE = 160
+"""Characters that are shown of a line where the output has no width."""
 
 
 @click.command()
@@ -39,9 +43,11 @@ def demo(meetings: int, keep: bool, gateway_port: int, admin_port: int) -> None:
       relay demo --keep --gateway-port 8080 --admin-port 8081
     """
     listener = logs.start("text", "error")
-    with tempfile.TemporaryDirectory(prefix="dyte-relay-") as folder:
-        complete = run_async(_demo(Path(folder), meetings, keep=keep, ports=(gateway_port, admin_port)))
-    listener.stop()
+    try:
+        with tempfile.TemporaryDirectory(prefix="dyte-relay-") as folder:
+            complete = run_async(_demo(Path(folder), meetings, keep=keep, ports=(gateway_port, admin_port)))
+    finally:
+        listener.stop()
     if not complete:
         raise SystemExit(FAILED)
 
@@ -95,7 +101,9 @@ def _show_slack(messages: Sequence[dict[str, object]]) -> None:
 def _show_file(arrived: Arrived) -> None:
     out.print(Rule("File, one JSON line per event", align="left"))
     for line in arrived.lines[:2]:
-        out.print(line if len(line) <= 160 else line[:159] + "…", markup=False)
+        text = Text(plain(line))
+        text.truncate(out.width if out.is_terminal else _LINE, overflow="ellipsis")
+        out.print(text)
     _more(len(arrived.lines), 2)
 
 
@@ -106,23 +114,25 @@ def _more(count: int, shown: int) -> None:
 
 def _summarize(arrived: Arrived) -> None:
     outcomes = arrived.posted.outcomes
-    lines = table("sink", "promised", "arrived", "")
+    rows: list[tuple[str | Text, ...]] = []
     for sink, promised in arrived.expected.items():
         found = arrived.found[sink]
-        lines.add_row(
-            sink, str(promised), str(found), "[green]all[/green]" if found == promised else "[red]not all[/red]"
-        )
+        judged = Text("all", "green") if found == promised else Text("not as promised", "red")
+        rows.append((sink, str(promised), str(found), judged))
     out.print(Rule("Summary", align="left"))
     out.print(
         f"{arrived.posted.posted} webhooks posted: {outcomes['accepted']} accepted, {outcomes['duplicate']} duplicates "
         f"told, {arrived.posted.failed} refused; answers p99 {arrived.posted.percentile(0.99) * 1000:.0f} ms"
     )
-    out.print(lines)
+    print_table(("sink", "promised", "arrived", ""), rows, right=("promised", "arrived"))
     verdict = "every event is where its routes sent it, once" if arrived.complete else "something is missing; see above"
     out.print(Panel.fit(verdict, border_style="green" if arrived.complete else "red"))
 
 
 async def _keep(stage: Stage) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     folder, urls = stage.folder, stage.urls
     out.print("Still running. In another terminal, in this environment:")
     for line in (
@@ -134,7 +144,4 @@ async def _keep(stage: Stage) -> None:
     ):
         out.print(f"  {line}", markup=False)
     out.print("Ctrl-C ends it.")
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()

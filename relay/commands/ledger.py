@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import click
 from relay.commands.output import (
     FAILED,
     config_option,
+    counted,
     err,
     existing_store,
+    filter_option,
     json_option,
     load_config,
     out,
+    plain,
     print_json,
-    table,
+    print_table,
     when,
 )
 from relay.commands.output import run as run_async
@@ -30,14 +34,20 @@ limit_option = click.option("--limit", default=50, show_default=True, type=click
 
 @click.group()
 def events() -> None:
-    """Look at the events that came in."""
+    """Look at the events that came in.
+
+    \b
+    Examples:
+      relay events list --type 'recording.*'
+      relay events show 01990f3c-5a12-7abc
+    """
 
 
 @events.command("list")
 @config_option
-@click.option("--type", "type_glob", help="Only these types; a glob such as 'recording.*'.")
-@click.option("--meeting", help="Only of this meeting.")
-@click.option("--source", help="Only of this source.")
+@filter_option("--type", "type_glob", help="Only these types; a glob such as 'recording.*'.")
+@filter_option("--meeting", help="Only of this meeting.")
+@filter_option("--source", help="Only of this source.")
 @click.option("--state", type=click.Choice([state.value for state in EventState]), help="Only in this state.")
 @limit_option
 @json_option
@@ -70,12 +80,11 @@ def list_events(
     if as_json:
         print_json([_event_json(record) for record in records])
         return
-    lines = table("accepted (UTC)", "id", "source", "type", "meeting", "state")
-    for record in records:
-        event = record.event
-        state_text = record.state + (f": {record.detail}" if record.detail else "")
-        lines.add_row(when(event.received_at), event.id, event.source, event.type, event.meeting or "–", state_text)
-    out.print(lines if records else "no events")
+    if not records:
+        out.print("no events")
+        return
+    columns = ("accepted (UTC)", "event", "source", "type", "meeting", "state")
+    print_table(columns, [_event_row(record) for record in records], whole=("accepted (UTC)", "event", "state"))
 
 
 @events.command("show")
@@ -88,8 +97,8 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
 
     \b
     Examples:
-      relay events show 01990f3c-5a
-      relay events show 01990f3c-5a --body
+      relay events show 01990f3c-5a12-7abc
+      relay events show 01990f3c-5a12-7abc --body
     """
 
     async def read(config: Config) -> tuple[EventRecord | None, list[DeliveryRecord]]:
@@ -101,7 +110,8 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
 
     record, deliveries_of_it = run_async(read(load_config(config_path)))
     if record is None:
-        err.print(f"no event {event_id!r}, or more than one that starts so; see `relay events list`", markup=False)
+        asked = plain(event_id)
+        err.print(f"no event {asked!r}, or more than one that starts so; see `relay events list`", markup=False)
         raise SystemExit(FAILED)
     if as_json:
         print_json(
@@ -109,24 +119,27 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
             | {"deliveries": [_delivery_json(delivery) for delivery in deliveries_of_it]}
         )
         return
-    for name, text in _event_json(record, with_body=with_body).items():
-        if text not in (None, "", {}):
-            out.print(f"{name:14}{text}", markup=False)
+    _print_event(record, with_body=with_body)
     out.print()
     _print_deliveries(deliveries_of_it)
 
 
 @click.group()
 def deliveries() -> None:
-    """Look at where events went."""
+    """Look at where events went.
+
+    \b
+    Examples:
+      relay deliveries list --state dead
+    """
 
 
 @deliveries.command("list")
 @config_option
-@click.option("--event", "event_id", help="Only of this event; its whole id.")
-@click.option("--sink", help="Only to this sink.")
+@filter_option("--event", "event_id", help="Only of this event: its id, the start of it, or the uuid.")
+@filter_option("--sink", help="Only to this sink.")
 @click.option("--state", type=click.Choice([state.value for state in DeliveryState]), help="Only in this state.")
-@click.option("--meeting", help="Only of this meeting.")
+@filter_option("--meeting", help="Only of this meeting.")
 @limit_option
 @json_option
 def list_deliveries(
@@ -149,8 +162,10 @@ def list_deliveries(
 
     async def read(config: Config) -> list[DeliveryRecord]:
         async with existing_store(config) as store:
+            event = None if event_id is None else await store.event(event_id)
+            whole_id = event.event.id if event else event_id
             return list(
-                await store.deliveries(event_id=event_id, sink=sink, state=wanted, meeting=meeting, limit=limit)
+                await store.deliveries(event_id=whole_id, sink=sink, state=wanted, meeting=meeting, limit=limit)
             )
 
     records = run_async(read(load_config(config_path)))
@@ -160,30 +175,47 @@ def list_deliveries(
     _print_deliveries(records)
 
 
+def _print_event(record: EventRecord, *, with_body: bool) -> None:
+    for name, value in _event_json(record, with_body=with_body).items():
+        text = ", ".join(f"{key}: {each}" for key, each in value.items()) if isinstance(value, dict) else value
+        if text not in (None, ""):
+            out.print(f"{name:14}{plain(str(text), keep=chr(10))}", markup=False)
+
+
 def _print_deliveries(records: list[DeliveryRecord]) -> None:
     if not records:
         out.print("no deliveries")
         return
-    lines = table("event", "type", "sink", "route", "state", "attempts", "when (UTC)", "receipt or reason")
-    for record in records:
-        moment = record.settled_at or record.due_at
-        if record.state is DeliveryState.PENDING and record.due_at is None:
-            result = "waits for an earlier event of its meeting"
-        elif record.reason:
-            result = f"{record.reason}: {record.detail}"
-        else:
-            result = record.receipt
-        lines.add_row(
-            record.event_id[:13],
-            record.type,
-            record.sink,
-            record.route,
-            record.state,
-            str(record.attempt),
-            when(moment),
-            result,
-        )
-    out.print(lines, markup=False)
+    columns = ("event", "type", "sink", "route", "state", "when (UTC)")
+    rows = [_delivery_row(record) for record in records]
+    print_table(columns, rows, whole=("event", "state", "when (UTC)"), notes=[_result(record) for record in records])
+
+
+def _event_row(record: EventRecord) -> Sequence[str]:
+    event = record.event
+    state = f"{record.state}: {record.detail}" if record.detail else record.state
+    thread = event.meeting or event.stream or "–"
+    return when(event.received_at), _short(event.id), event.source, event.type, thread, state
+
+
+def _delivery_row(record: DeliveryRecord) -> Sequence[str]:
+    moment = when(record.settled_at or record.due_at)
+    return _short(record.event_id), record.type, record.sink, record.route, record.state, moment
+
+
+def _result(record: DeliveryRecord) -> str:
+    """The reason or the receipt."""
+    if record.state is DeliveryState.PENDING and record.due_at is None:
+        return "waits for an earlier event of its meeting"
+    if not record.reason:
+        return record.receipt
+    before = f"{counted(record.attempt, 'attempt')}, the last: " if record.state is DeliveryState.PENDING else ""
+    return f"{before}{record.reason}: {record.detail}"
+
+
+def _short(event_id: str) -> str:
+    """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
+    return event_id[:18]
 
 
 def _event_json(record: EventRecord, *, with_body: bool = False) -> dict[str, object]:

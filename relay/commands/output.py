@@ -1,19 +1,25 @@
-"""What all commands share: how they name the configuration, print, and end."""
+"""What all commands share: how they name the configuration, print, and end.
+
+What a webhook brought may hold anything: it is printed with `plain`, and never as markup.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from relay.config import Config, load
 from relay.errors import ConfigError, RelayError
@@ -25,8 +31,11 @@ T = TypeVar("T")
 FAILED, WRONG_USE = 1, 2
 """Exit codes: what was asked for did not work; the command or the configuration is wrong."""
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+_NARROWEST = 6
+"""Columns of a terminal that a cut cell keeps."""
 
 config_option = click.option(
     "-c",
@@ -37,6 +46,18 @@ config_option = click.option(
     show_default=True,
     help="The configuration file.",
 )
+
+
+def _unicode(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    """Bytes of an argument that are no UTF-8 as the replacement character, which nothing in a store matches."""
+    return None if given is None else given.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def filter_option(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002 - click's name for it
+    """An option that chooses rows by a text."""
+    return click.option(*names, callback=_unicode, help=help)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -51,7 +72,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def fail(error: RelayError) -> NoReturn:
     """Print the error and end."""
     for line in str(error).splitlines():
-        err.print(line, style="red", markup=False)
+        err.print(plain(line), style="red", markup=False)
     raise SystemExit(WRONG_USE if isinstance(error, ConfigError) else FAILED)
 
 
@@ -74,18 +95,82 @@ async def existing_store(config: Config) -> AsyncIterator[Store]:
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    click.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2))
+    """One JSON document on standard output; what a terminal might obey is escaped in it."""
+    text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
+    click.echo(_escaped(text, _json_escape, keep="\n"))
 
 
-def table(*columns: str) -> Table:
-    """A plain table."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
+def plain(text: str, *, keep: str = "") -> str:
+    """The text with whatever is not seen written out: controls, escapes, bidirectional marks, half surrogates."""
+    return _escaped(text, lambda character: ascii(character)[1:-1], keep=keep)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    whole: Collection[str] = (),
+    right: Collection[str] = (),
+    notes: Sequence[str] = (),
+) -> None:
+    """Print one line for each row, cut to the terminal's width except for the `whole` columns.
+
+    `right` columns hold numbers. A note stands below its row; where the output is no terminal, it stands behind, and
+    nothing is cut.
+    """
+    head = [Text(column, "bold") for column in columns]
+    cells = [head, *([cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows)]
+    widths = _fitted([max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)], columns, whole)
+    for row, note in zip(cells, chain(("",), notes, repeat("")), strict=False):
+        line = Text("  ").join(
+            _aligned(cell, width, right=column in right)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        if note and not out.is_terminal:
+            line.append(f"  {plain(note)}")
+        line.rstrip()
+        out.print(line)
+        if note and out.is_terminal:
+            out.print(Padding(Text(plain(note), "dim"), (0, 0, 0, 4), expand=False), soft_wrap=False)
+
+
+def _fitted(widths: list[int], columns: Sequence[str], whole: Collection[str]) -> list[int]:
+    """Take from the widest until all fit; where even that is too much, the terminal has to wrap."""
+    if not out.is_terminal:
+        return widths
+    room = max(0, out.width - 2 * (len(widths) - 1))
+    longest = max(room, _NARROWEST)
+    widths = [width if column in whole else min(width, longest) for width, column in zip(widths, columns, strict=True)]
+    while sum(widths) > room:
+        width, index = max((-1 if columns[index] in whole else width, index) for index, width in enumerate(widths))
+        if width <= _NARROWEST:
+            break
+        widths[index] -= 1
+    return widths
+
+
+def _aligned(cell: Text, width: int, *, right: bool) -> Text:
+    cell = cell.copy()
+    cell.truncate(width, overflow="ellipsis")
+    cell.align("right" if right else "left", width)
+    return cell
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def when(moment: datetime | None) -> str:
     """A moment as people read it, in UTC."""
     return "–" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
+def _escaped(text: str, escape: Callable[[str], str], *, keep: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in keep else escape(each) for each in text)

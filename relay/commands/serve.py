@@ -55,11 +55,12 @@ def serve(config_path: Path, log_format: Literal["auto", "json", "text"], log_le
     style: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
     listener = logs.start(style if log_format == "auto" else log_format, log_level)
     try:
-        code = _run(config)
+        try:
+            code = _run(config)
+        finally:
+            listener.stop()  # what was logged is written before anything else is said
     except RelayError as error:
-        listener.stop()
         fail(error)
-    listener.stop()
     raise SystemExit(code)
 
 

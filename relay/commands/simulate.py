@@ -6,22 +6,39 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.commands.output import FAILED, err, json_option, out, print_json
+from relay.commands.output import FAILED, err, json_option, out, plain, print_json
 from relay.commands.output import run as run_async
 from relay.simulator import SCENARIOS, SimulatorKey
 from relay.simulator import simulate as make_webhooks
-from relay.simulator.posting import Report, post_all
+from relay.simulator.posting import NO_ANSWER, Report, post_all
+from relay.simulator.scenarios import START
 
 KEY_FOLDER = Path("data/simulator")
 
 
+def _web_address(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+    try:
+        url = urlsplit(given)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.BadParameter("write an address such as http://127.0.0.1:8080/webhooks/dyte")
+    return given
+
+
 @click.command()
 @click.option(
-    "--url", default="http://127.0.0.1:8080/webhooks/dyte", show_default=True, help="Where the relay takes webhooks."
+    "--url",
+    default="http://127.0.0.1:8080/webhooks/dyte",
+    show_default=True,
+    callback=_web_address,
+    help="Where the relay takes webhooks.",
 )
 @click.option(
     "--scenario", type=click.Choice(sorted(SCENARIOS)), default="meeting", show_default=True, help="What happens."
@@ -88,6 +105,8 @@ def simulate(
     if print_key:
         click.echo(key.public_pem, nl=False)
         return
+    # A seed makes the same bytes on every day; without one the meeting took place an hour ago.
+    start = START if seed else datetime.now(UTC) - timedelta(hours=1)
     seed = seed or secrets.token_hex(4)
     webhooks = make_webhooks(
         key,
@@ -99,7 +118,7 @@ def simulate(
         disorder=disorder,
         fresh_uuid=fresh_uuid,
         participants=participants,
-        start=datetime.now(UTC) - timedelta(hours=1),
+        start=start,
     )
     with _progress() as progress:
         task = progress.add_task("posted", total=None)
@@ -119,7 +138,7 @@ def simulate(
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.completed:.0f} posted"), BarColumn(), TimeElapsedColumn())
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
@@ -128,17 +147,29 @@ def _print(report: Report, *, url: str, seed: str, as_json: bool) -> None:
         name: round(report.percentile(share) * 1000, 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
     }
     if as_json:
-        print_json({"seed": seed, "posted": report.posted, "outcomes": report.outcomes, "milliseconds": times})
+        print_json(
+            {
+                "seed": seed,
+                "posted": report.posted,
+                "outcomes": report.outcomes,
+                "given_up": report.given_up,
+                "milliseconds": times,
+            }
+        )
         return
     for outcome, count in sorted(report.outcomes.items()):
         out.print(f"{count:7} {outcome}", markup=False)
-    out.print(f"answers: p50 {times['p50']} ms, p99 {times['p99']} ms, max {times['max']} ms; seed {seed}")
+    if report.seconds:
+        out.print(f"answers: p50 {times['p50']} ms, p99 {times['p99']} ms, max {times['max']} ms", markup=False)
+    out.print(f"seed {seed}", markup=False)
+    if report.given_up:
+        err.print("The rest was not posted: nothing was taken.", style="yellow")
     hints = {
         "401": "The relay does not trust the simulator's key; see `relay simulate --help`.",
         "503": "The relay has no public key yet, or its store fails; ask its /readyz.",
         "404": "The relay has no source with this path.",
-        "no answer": f"Nothing answers at {url}; is `relay serve` running?",
+        NO_ANSWER: f"Nothing answers at {url}; is `relay serve` running?",
     }
     for outcome, hint in hints.items():
         if report.outcomes[outcome]:
-            err.print(hint, style="yellow", markup=False)
+            err.print(plain(hint), style="yellow", markup=False)

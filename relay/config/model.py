@@ -28,9 +28,9 @@ def _known_store(url: Secret) -> Secret:
         return url
     if text.startswith("sqlite:"):
         raise Unfit("has too few slashes; write sqlite:///data/relay.db, or sqlite:////var/lib/relay.db")
-    if text.startswith("postgresql://") and text != "postgresql://":
-        return url
-    raise Unfit("is no store; write sqlite:///data/relay.db or postgresql://user:password@host/db")
+    if text.startswith(("postgresql://", "postgres://")):  # said here, and not when the relay starts in production
+        raise Unfit("names PostgreSQL, which this version cannot use yet; write sqlite:///data/relay.db")
+    raise Unfit("is no store; write sqlite:///data/relay.db")
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -41,8 +41,8 @@ StoreUrl = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": "^(sqlite:///|postgresql://).+",
-            "examples": ["sqlite:///data/relay.db", "postgresql://relay:${RELAY_DB_PASSWORD}@db.example/relay"],
+            "pattern": "^sqlite:///.+",
+            "examples": ["sqlite:///data/relay.db", "sqlite:////var/lib/relay/relay.db"],
         }
     ),
 ]
@@ -61,7 +61,7 @@ class Config(Options):
     """The configuration of dyte-relay."""
 
     store: StoreUrl = Secret("sqlite:///data/relay.db")
-    """Where accepted events are kept: `sqlite:///path`, or `postgresql://…` for several nodes."""
+    """Where accepted events are kept: `sqlite:///` and a path, four slashes for an absolute one."""
     retention: RetentionOptions = RetentionOptions()
     """How long the store keeps what is settled."""
     gateway: GatewayOptions = GatewayOptions()

@@ -37,7 +37,7 @@ sinks:
   crm: {{type: http, url: "{server}/crm", secret: "{secret}", allow_private: true}}
   # Slack itself takes one message a second for each channel, which is the default; this one is patient.
   oncall: {{type: slack, webhook_url: "{server}/services/T000/B000/demo", rate: 50/s}}
-  audit: {{type: file, path: {folder}/events.jsonl}}
+  audit: {{type: file, path: "{folder}/events.jsonl"}}
 
 routes:
   - {{name: everything, events: ["*"], to: [events, audit]}}

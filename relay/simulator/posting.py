@@ -11,11 +11,13 @@ from itertools import count
 from zlib import crc32
 
 import aiohttp
+import orjson
 
 from relay.simulator.sending import SimulatedWebhook
 
 SENDER_TIMEOUT = 3.0
 """Seconds after which Dyte takes a webhook for failed."""
+NO_ANSWER = "no answer"
 RETRY_PAUSE = 1.0
 """Seconds between Dyte's tries, by its FAQ."""
 
@@ -32,11 +34,18 @@ class Report:
     """Event ids that the relay accepted, in the order of its answers."""
     seconds: list[float] = field(default_factory=list)
     """How long each answer took."""
+    given_up: bool = False
+    """Whether the rest was not posted, because the first webhooks had no answer, or a 5xx, on every try."""
 
     @property
     def failed(self) -> int:
         """Webhooks that the relay took neither now nor before."""
         return sum(self.outcomes.values()) - self.outcomes["accepted"] - self.outcomes["duplicate"]
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether something was posted, and nothing ever got another answer than a 5xx."""
+        return bool(self.outcomes) and all(outcome == NO_ANSWER or outcome[0] == "5" for outcome in self.outcomes)
 
     def percentile(self, share: float) -> float:
         """Seconds in which this share of the answers came; 0 without any."""
@@ -55,7 +64,8 @@ async def post_all(
 ) -> Report:
     """Post everything, at most `rate` a second, and report.
 
-    `urls` is one address, or one for each header family (`dyte`, `rtk`). `told` is called after each webhook.
+    `urls` is one address, or one for each header family (`dyte`, `rtk`). `told` is called after each webhook. Where the
+    first webhooks are taken on none of their tries it ends early: somebody waits to hear that no relay is there.
     """
     report = Report()
     async with _session(concurrency) as session, asyncio.TaskGroup() as group:
@@ -64,6 +74,8 @@ async def post_all(
         for queue in queues:
             group.create_task(poster.work(queue))
         async for webhook in _paced(webhooks, rate):
+            if report.given_up:
+                break
             # One queue for each meeting: its events arrive in the order in which they were sent.
             await queues[crc32(webhook.meeting.encode()) % concurrency].put(webhook)
         for queue in queues:
@@ -108,12 +120,15 @@ class _Poster:
 
     async def work(self, queue: asyncio.Queue[SimulatedWebhook | None]) -> None:
         while (webhook := await queue.get()) is not None:
+            if self._report.hopeless:
+                self._report.given_up = True
+                continue
             await self._post(webhook)
             self._told(self._report)
 
     async def _post(self, webhook: SimulatedWebhook) -> None:
         """As the sender: 2xx is done, a 5xx or no answer is tried again, anything else is final."""
-        outcome = "no answer"
+        outcome = NO_ANSWER
         for left in range(self._retries, -1, -1):
             status, outcome, event_id = await self._try(webhook)
             if outcome == "accepted" and event_id is not None:
@@ -132,15 +147,27 @@ class _Poster:
             async with self._session.post(
                 self._url(webhook), data=webhook.body, headers=webhook.headers, allow_redirects=False
             ) as response:
-                answer = await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return None, "no answer", None
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None, NO_ANSWER, None
         self._report.seconds.append(loop.time() - started)
-        if response.status != 200 or not isinstance(answer, dict):
-            return response.status, str(response.status), None
-        return 200, str(answer.get("status")), str(answer.get("id"))
+        outcome, event_id = _read(response.status, body)
+        return response.status, outcome, event_id
 
     def _url(self, webhook: SimulatedWebhook) -> str:
         if isinstance(self._urls, str):
             return self._urls
         return self._urls["rtk" if "rtk-signature" in webhook.headers else "dyte"]
+
+
+def _read(status: int, body: bytes) -> tuple[str, str | None]:
+    """The outcome and the event id in an answer; of what is no answer of the relay, the status."""
+    try:
+        answer = orjson.loads(body) if status == 200 else None
+    except orjson.JSONDecodeError:
+        answer = None
+    match answer:
+        case {"status": "accepted" | "duplicate" as outcome, "id": str(event_id)}:
+            return outcome, event_id
+        case _:
+            return str(status), None

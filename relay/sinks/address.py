@@ -6,17 +6,28 @@ its mind (DNS rebinding) gets past it.
 
 from __future__ import annotations
 
+import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 BLOCKED = "the address guard refuses"
-"""Marks our errors; the text survives however the connector wraps or joins them."""
+"""Marks our errors: connectors join the texts of several addresses, and lose the types."""
 
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_NEVER = (IPv6Network("3fff::/20"), IPv6Network("5f00::/16"), IPv6Network("2001:db8::/32"))
-"""Documentation and segment-routing ranges that Python 3.11 takes to be global."""
-_RELAY_ANYCAST = IPv4Address("192.88.99.0")
+_NAT64 = ip_network("64:ff9b::/96")
+_NEVER = tuple(
+    ip_network(text)
+    for text in (
+        "192.0.0.0/24",  # protocol assignments; Oracle's cloud has its metadata at 192.0.0.192
+        "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # Azure's platform, which hands a machine its secrets
+        "64:ff9b:1::/48",  # NAT64 of one's own network, which may carry its IPv4 address in any of five places
+        "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+    )
+)
+"""Ranges that Python 3.11 takes to be global, and where a sink has no business."""
 
 
 def refusal(text: str) -> str | None:
@@ -31,9 +42,7 @@ def refusal(text: str) -> str | None:
     for form in _unwrapped(address):
         if not form.is_global or form.is_multicast or form.is_reserved or form.is_unspecified:
             return f"{text} is not a public address"
-        if isinstance(form, IPv6Address) and (form.is_site_local or any(form in network for network in _NEVER)):
-            return f"{text} is not a public address"
-        if isinstance(form, IPv4Address) and int(form) >> 8 == int(_RELAY_ANYCAST) >> 8:
+        if any(form in network for network in _NEVER) or (isinstance(form, IPv6Address) and form.is_site_local):
             return f"{text} is not a public address"
     return None
 
@@ -48,7 +57,7 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Add
         return [address.sixtofour]
     if address.teredo is not None:
         return list(address.teredo)
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return [IPv4Address(int(address) & 0xFFFFFFFF)]
     return [address]
 
@@ -58,5 +67,5 @@ def guarded_socket(info: tuple[Any, ...]) -> socket.socket:
     family, kind, protocol, _, address = info
     reason = refusal(str(address[0]))
     if reason is not None:
-        raise PermissionError(f"{BLOCKED}: {reason}")
+        raise PermissionError(errno.EACCES, f"{BLOCKED}: {reason}")
     return socket.socket(family, kind, protocol)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import os
+import select
+import stat
 import sys
 from pathlib import Path
 from typing import Literal
 
 import orjson
 
-from relay.cloudevents import attributes
+from relay.cloudevents import JSON, attributes, content_type
 from relay.errors import Unavailable
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions
 
 STANDARD_OUTPUT = "-"
+READER_TIME = 5.0
+"""Seconds that a reader of standard output may take nothing. A write that blocks would keep the process from ending."""
 
 
 class FileOptions(LaneOptions):
@@ -35,6 +40,8 @@ class FileSink:
         self._path = options.path
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._torn = False
+        """Whether standard output ends inside a line."""
 
     async def deliver(self, delivery: Delivery) -> str:
         """See `Sink.deliver`. The receipt is the path."""
@@ -51,32 +58,40 @@ class FileSink:
             await asyncio.wait([self._writing], timeout=5)
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            lines = b"".join(text for text, _ in group)
-            try:
-                await asyncio.to_thread(self._append, lines)
-            except OSError as error:
-                failure = Unavailable(Reason.IO, f"cannot write {self._path}: {error.strerror}")
-                for _, written in group:
-                    if not written.done():
-                        written.set_exception(failure)
-            else:
-                for _, written in group:
-                    if not written.done():
-                        written.set_result(None)
+        while group := [(text, written) for text, written in self._waiting if not written.done()]:
+            self._waiting = []
+            problem = await self._problem_of_writing(b"".join(text for text, _ in group))
+            for _, written in group:
+                if written.done():
+                    continue  # its caller was interrupted meanwhile
+                if problem is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(Unavailable(Reason.IO, f"cannot write {self._path}: {problem}"))
+        self._waiting = []
         self._writing = None
+
+    async def _problem_of_writing(self, lines: bytes) -> str | None:
+        try:
+            await asyncio.to_thread(self._append, lines)
+        except (OSError, ValueError) as error:  # ValueError: a path that is none, a standard output that was closed
+            return getattr(error, "strerror", None) or str(error)
+        return None
 
     def _append(self, lines: bytes) -> None:
         """Write and sync. The file is opened anew each time, so that one that was rotated away is not written to."""
         if self._path == STANDARD_OUTPUT:
             sys.stdout.flush()
-            _write(sys.stdout.fileno(), lines)
+            lines, self._torn = (b"\n" if self._torn else b"") + lines, True
+            _write_to_reader(sys.stdout.fileno(), lines)
+            self._torn = False
             return
         path = Path(self._path)
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe takes lines that nobody reads, and cannot be synced
+                raise OSError(errno.EINVAL, 'it is no regular file; for standard output the path is "-"')
             _write(file, _line_break_if_torn(file) + lines)
             os.fdatasync(file)
         finally:
@@ -92,7 +107,7 @@ def line(delivery: Delivery) -> bytes:
     head = orjson.dumps(attributes(delivery) | {"route": delivery.route, "sink": delivery.sink})
     if delivery.replay:
         head = head[:-1] + b',"replay":%d}' % delivery.replay
-    if delivery.event.defect is None:
+    if content_type(delivery) == JSON:
         data = b',"data":' + delivery.body.replace(b"\r", b" ").replace(b"\n", b" ")
     else:
         data = b',"data_base64":"' + base64.b64encode(delivery.body) + b'"'
@@ -103,6 +118,17 @@ def _write(file: int, lines: bytes) -> None:
     rest = memoryview(lines)
     while rest:
         rest = rest[os.write(file, rest) :]
+
+
+def _write_to_reader(file: int, lines: bytes) -> None:
+    """Write to what may be a pipe, only as much at a time as it surely takes without blocking."""
+    ready = select.poll()
+    ready.register(file, select.POLLOUT)
+    rest = memoryview(lines)
+    while rest:
+        if not ready.poll(READER_TIME * 1000):
+            raise OSError(errno.EAGAIN, f"nobody reads it for {READER_TIME:g} s")
+        rest = rest[os.write(file, rest[: select.PIPE_BUF]) :]
 
 
 def _line_break_if_torn(file: int) -> bytes:

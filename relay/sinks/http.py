@@ -101,7 +101,7 @@ class HttpSink:
         self._now = (clock or SystemClock()).now
         self._keys = options.signing_keys
         self._url = str(options.url)
-        self._fixed = {header: text.get_secret_value() for header, text in options.headers.items()}
+        self._fixed = {header.lower(): text.get_secret_value() for header, text in options.headers.items()}
         self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, delivery: Delivery) -> str:
@@ -113,7 +113,7 @@ class HttpSink:
             ) as response:
                 status, asked = response.status, response.headers.get("retry-after")
                 await self._drain(response)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _connection_failure(error) from error
         failure = outcome(status, asked, now=self._now())
         if failure is not None:
@@ -190,24 +190,25 @@ def outcome(status: int, retry_after: str | None, *, now: datetime) -> DeliveryE
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
-    """Seconds or an HTTP date, clamped to `MAX_RETRY_AFTER`; None for anything else, also the past.
+    """Seconds or an HTTP date, clamped to `MAX_RETRY_AFTER`; None for anything else, also for no wait at all.
 
     https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
     """
     text = (text or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(timedelta(seconds=int(text[:9])), MAX_RETRY_AFTER)
     try:
-        moment = parsedate_to_datetime(text)
+        if text.isascii() and text.isdigit():
+            wait = timedelta(seconds=int(text.lstrip("0")[:9] or "0"))
+        else:
+            moment = parsedate_to_datetime(text)
+            wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     except (ValueError, IndexError, OverflowError):
         return None
-    wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     return min(wait, MAX_RETRY_AFTER) if wait > timedelta(0) else None
 
 
 def _connection_failure(error: Exception) -> DeliveryError:
-    """What went wrong on the way. Client errors quote addresses, never our headers."""
-    text = str(error)
+    """What went wrong on the way. Only texts that name a host are passed on; the client's others hold the whole url."""
+    text = _connector_text(error)
     match error:
         case _ if BLOCKED in text:
             hint = "set allow_private: true if this is meant"
@@ -218,7 +219,20 @@ def _connection_failure(error: Exception) -> DeliveryError:
             return Unavailable(Reason.DNS, f"the name does not resolve: {text}")
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return Unavailable(Reason.CONNECT, f"no connection: {text}")
-        case aiohttp.InvalidURL():
+        case aiohttp.InvalidURL() | UnicodeError():  # the latter: a host that is no name
             return Misconfigured(Reason.REFUSED, "the client refuses this url")
         case _:
             return Unavailable(Reason.RESET, f"the connection broke ({type(error).__name__}); it may have arrived")
+
+
+def _connector_text(error: Exception) -> str:
+    """Where to and why not. The connector's own text lacks the reason where several addresses were tried."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return str(error)
+        case aiohttp.ClientConnectorError(os_error=reason):
+            return f"{error.host}:{error.port}: {reason}"
+        case aiohttp.ConnectionTimeoutError():
+            return f"no answer within {CONNECT_TIME:g} s"
+        case _:
+            return ""

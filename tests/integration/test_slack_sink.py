@@ -295,7 +295,12 @@ async def test_a_destination_that_is_wrong_is_told_at_once(
         (Answer(200, '{"ok":', {"Content-Type": "application/json"}), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(200, '{"ok":false}', {"Content-Type": "application/json"}), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(200, "1", {"Content-Type": "application/json"}), Unavailable, Reason.UNAVAILABLE, None),
-        (Answer(200, gzip.compress(b"ok"), {"Content-Encoding": "gzip"}), Unavailable, Reason.UNAVAILABLE, None),
+        (
+            Answer(200, gzip.compress(b"ok", mtime=0), {"Content-Encoding": "gzip"}),
+            Unavailable,
+            Reason.UNAVAILABLE,
+            None,
+        ),
         (Answer(200, "x", {"Content-Type": "text/plain; charset=nonsense"}), Unavailable, Reason.UNAVAILABLE, None),
         (Reset(), Unavailable, Reason.RESET, None),
     ],

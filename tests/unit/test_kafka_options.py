@@ -53,6 +53,11 @@ def event(**changes: Any) -> Event:
     return Event(**(values | changes))
 
 
+def test_brokers_are_a_list_or_kafkas_own_text_with_commas() -> None:
+    assert options(bootstrap_servers="a:1, b:2").bootstrap_servers == ("a:1", "b:2")
+    assert "is not an address" in problem(bootstrap_servers="a:1,")
+
+
 def delivery(of: Event, **changes: Any) -> Delivery:
     values: dict[str, Any] = {"id": 1, "route": "all", "sink": "events", "attempt": 1, "tries": 1, "body": of.body}
     return Delivery(event=of, **(values | changes))

@@ -10,12 +10,12 @@ import logging
 import re
 import ssl
 from string import Formatter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 from aiokafka.structs import RecordMetadata
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from relay.cloudevents import attributes, content_type
 from relay.errors import DeliveryError, Misconfigured
@@ -37,6 +37,14 @@ _MAX_REQUEST_TIMEOUT = 10.0
 _MAX_BATCH = 512 * 1024
 
 
+def _split(servers: object) -> object:
+    return tuple(server.strip() for server in servers.split(",")) if isinstance(servers, str) else servers
+
+
+_List: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
+Servers: TypeAlias = Annotated[_List, BeforeValidator(_split, json_schema_input_type=_List | str)]
+
+
 class KafkaOptions(LaneOptions):
     """A Kafka topic, or a topic for each event type. Connection options have Kafka's own names.
 
@@ -44,8 +52,8 @@ class KafkaOptions(LaneOptions):
     """
 
     type: Literal["kafka"]
-    bootstrap_servers: tuple[str, ...] = Field(min_length=1)
-    """Brokers to ask first: a list of `host:port`."""
+    bootstrap_servers: Servers
+    """Brokers to ask first: a list of `host:port`, or Kafka's own form, one text with commas."""
     topic: str
     """Topic name, or a template over closed values: `{type}` (an unknown event type becomes `other`) and `{source}`."""
     key: Literal["meeting", "session", "none"] | JmesPath = "meeting"

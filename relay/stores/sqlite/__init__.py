@@ -32,6 +32,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection) -> None:
         self._path = path
+        self._closed = False
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
@@ -153,6 +154,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._closed = True
         self._checkpoints.cancel()
         await asyncio.gather(self._checkpoints, return_exceptions=True)
         await self._writer.close()
@@ -167,6 +169,8 @@ class SqliteStore:
             listener(seconds)
 
     async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable("store: closed", kind="closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._reading)
         except apsw.Error as error:
@@ -178,8 +182,9 @@ class SqliteStore:
             await asyncio.sleep(_CHECKPOINT_EVERY)
             try:
                 await self._read(self._checkpoint)
-            except StoreUnavailable:  # busy, or the disk is full: the log grows until the next turn succeeds
-                continue
+            except StoreUnavailable as error:  # busy or full: the log grows until the next turn succeeds
+                if error.kind == "io":
+                    self._writer.give_up(error)
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         log = self._path.with_name(self._path.name + "-wal")

@@ -36,8 +36,8 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_private(path)
+        _check(path)
         connection = connect(path)
-        _check(connection, path)
         _migrate(connection)
     except OSError as error:
         raise StartError(f"store: cannot use {path}: {error.strerror}; {_mend(error)}") from error
@@ -100,10 +100,21 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _check(connection: apsw.Connection, path: Path) -> None:
-    application_id = connection.pragma("application_id")
+def _check(path: Path) -> None:
+    """Look before anything is touched: the settings of `connect` alone would rewrite another program's file."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        _check_content(connection, path)
+    finally:
+        connection.close()
+
+
+def _check_content(connection: apsw.Connection, path: Path) -> None:
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if application_id != APPLICATION_ID and not is_empty:
+    if (
+        not is_empty and connection.pragma("application_id") != APPLICATION_ID
+    ):  # in this order: another may just make it
         raise StoreUnusable(f"store: {path} is an SQLite file of another program; name another file", kind="corrupt")
     newest, found = len(migrations("sqlite")), connection.pragma("user_version")
     if found > newest:

@@ -30,7 +30,11 @@ DELETE FROM event WHERE seq IN (
        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.seq
                         AND (d.state = 'pending'
                              OR d.settled_at >= iif(d.state = 'dead', :dead_before, :delivered_before)))
-     ORDER BY e.seq LIMIT :limit)"""
+     ORDER BY e.received_at LIMIT :limit)"""
+_PURGE_MARKS = """
+DELETE FROM mark WHERE (source, webhook_id, uuid, body_hash) IN (
+    SELECT source, webhook_id, uuid, body_hash FROM mark WHERE seen_at < ? ORDER BY seen_at LIMIT ?)"""
+_MARKS_PER_EVENT = 4  # more than there are, so that no marks pile up; retries of the sender leave at most a few
 
 
 def events(
@@ -53,10 +57,11 @@ def events(
 def event(connection: apsw.Connection, event_id: str) -> EventRecord | None:
     """One event by id, by the start of it where that is unique, or by the sender's uuid."""
     select = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM event e"  # noqa: S608
-    upper = event_id[:-1] + chr(ord(event_id[-1]) + 1) if event_id else ""
+    if not event_id or not event_id.isprintable():  # an empty start fits all; lone surrogates cannot be asked for
+        return None
     for condition, arguments in (
         ("e.id = ?", (event_id,)),
-        ("e.id >= ? AND e.id < ?", (event_id, upper)),
+        ("e.id >= ? AND e.id < ?", (event_id, event_id + "\U0010ffff")),
         ("e.uuid = ?", (event_id,)),
     ):
         rows = connection.execute(f"{select} WHERE {condition} LIMIT 2", arguments).fetchall()
@@ -105,7 +110,7 @@ def purge(connection: apsw.Connection, *, delivered_before: int, dead_before: in
     """Forget settled events past their retention, and marks as old as those."""
     connection.execute(_PURGE, {"delivered_before": delivered_before, "dead_before": dead_before, "limit": limit})
     forgotten = connection.changes()
-    connection.execute("DELETE FROM mark WHERE seen_at < ?", (delivered_before,))
+    connection.execute(_PURGE_MARKS, (delivered_before, limit * _MARKS_PER_EVENT))
     return forgotten
 
 

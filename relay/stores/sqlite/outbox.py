@@ -19,7 +19,7 @@ UPDATE delivery SET attempt = attempt + 1, tries = tries + 1, due_at = ?
 RETURNING id, route, sink, attempt, tries, replay, event"""
 _EVENT = f"SELECT {EVENT_COLUMNS} FROM event e WHERE e.seq = ?"  # noqa: S608 - a constant of ours
 _RETRY = """
-UPDATE delivery SET due_at = ?, tries = tries - ?, reason = ?, detail = ?
+UPDATE delivery SET due_at = ?, tries = ?, reason = ?, detail = ?
  WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key"""
 _FINISH = """
 UPDATE delivery SET state = ?, due_at = NULL, settled_at = ?, receipt = ?, reason = ?, detail = ?
@@ -29,7 +29,7 @@ _WAKE = """
 UPDATE delivery SET due_at = ?
  WHERE id = (SELECT id FROM delivery WHERE sink = ? AND order_key = ? AND state = 'pending' ORDER BY id LIMIT 1)
    AND due_at IS NULL"""
-_MAX_DETAIL = 1000
+_MAX_TEXT = 1000
 _NEXT_DUE = "SELECT min(due_at) FROM delivery WHERE sink = ? AND state = 'pending' AND due_at IS NOT NULL"
 
 
@@ -61,15 +61,16 @@ def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | 
     match verdict:
         case Delivered(receipt=receipt):
             settled = connection.execute(
-                _FINISH, (DeliveryState.DELIVERED, now, receipt, "", "", of.id, of.attempt)
+                _FINISH, (DeliveryState.DELIVERED, now, _text(receipt), "", "", of.id, of.attempt)
             ).fetchone()
         case Dead(failure=failure):
             settled = connection.execute(
                 _FINISH, (DeliveryState.DEAD, now, "", failure.reason, _text(failure.detail), of.id, of.attempt)
             ).fetchone()
         case Retry(failure=failure, at=at, counted=counted):
+            tries = of.tries - (not counted)  # not relative to the row: an answer may be lost, and settled again
             settled = connection.execute(
-                _RETRY, (to_micros(at), int(not counted), failure.reason, _text(failure.detail), of.id, of.attempt)
+                _RETRY, (to_micros(at), tries, failure.reason, _text(failure.detail), of.id, of.attempt)
             ).fetchone()
         case _:
             assert_never(verdict)
@@ -88,6 +89,6 @@ def _record(connection: apsw.Connection, of: Delivery, failure: Failure, now: in
         connection.execute(_FAILURE, (of.id, of.attempt, now, failure.reason, _text(failure.detail)))
 
 
-def _text(detail: str) -> str:
-    """A detail that every store takes: it may quote a sink, and so hold anything."""
-    return detail[:_MAX_DETAIL].encode("utf-8", "replace").decode("utf-8")
+def _text(quoted: str) -> str:
+    """A text that every store takes: it may quote a sink, and so hold anything."""
+    return quoted[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -38,7 +39,7 @@ class Writer:
     """Owns the write connection and its thread."""
 
     def __init__(self, connection: apsw.Connection, *, on_commit: Callable[[float], None] | None = None) -> None:
-        """`on_commit` is told the seconds that each commit took, in the event loop."""
+        """`on_commit` is told the seconds that each commit took that changed something, in the event loop."""
         self._connection = connection
         self._on_commit = on_commit
         self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
@@ -68,14 +69,20 @@ class Writer:
             self._abandon()
         return await future
 
+    def give_up(self, failure: StoreUnavailable) -> None:
+        """Do nothing more, and refuse all that waits or comes. From any thread."""
+        self._broken = self._broken or failure
+        self._tell(lambda: self._announce(failure))
+
     async def close(self) -> None:
         """Finish what waits, then stop the thread and close the connection."""
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._broken = self._broken or StoreUnavailable("store: closed", kind="closed")
+        self._broken = self._broken or _closed()
         self._abandon()
 
     def _run(self) -> None:
+        group: list[Work[Any]] = []
         try:
             while (first := self._queue.get()) is not None:
                 group, stopping = self._drain(first)
@@ -83,11 +90,17 @@ class Writer:
                 if stopping or self._broken is not None:
                     break
         except BaseException as error:  # noqa: BLE001 - whatever killed the thread, those who wait must be told
-            self._break(
-                StoreUnavailable(f"store: the writer thread died: {type(error).__name__}: {error}", kind="other")
-            )
+            death = StoreUnavailable(f"store: the writer thread died: {type(error).__name__}: {error}", kind="other")
+            self.give_up(death)
+            self._tell(lambda: self._refuse(group, death))  # they are no longer in the queue
         finally:
+            self._close_connection()
+
+    def _close_connection(self) -> None:
+        try:
             self._connection.close()
+        except apsw.Error as error:  # what was committed is in the log; the next start recovers it
+            self.give_up(classify(error))
 
     def _drain(self, first: Work[Any]) -> tuple[list[Work[Any]], bool]:
         group = [first]
@@ -104,7 +117,12 @@ class Writer:
     def _commit(self, group: Sequence[Work[Any]]) -> None:
         """One transaction for all. Where one piece of work fails, each gets a transaction of its own, once."""
         wanted = [work for work in group if not work.future.cancelled()]
-        started = perf_counter()
+        if self._broken is not None:
+            self._tell(partial(self._refuse, wanted, self._broken))
+            return
+        if not wanted:
+            return
+        started, changes = perf_counter(), self._connection.total_changes()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [work.run(self._connection) for work in wanted]
@@ -113,29 +131,27 @@ class Writer:
             self._roll_back()
             self._failed(wanted, error)
             return
-        self._tell(lambda: self._resolve(wanted, results, perf_counter() - started))
+        wrote = self._connection.total_changes() != changes
+        seconds = perf_counter() - started if wrote else None
+        self._tell(lambda: self._resolve(wanted, results, seconds))
 
     def _failed(self, group: Sequence[Work[Any]], error: Exception) -> None:
-        if isinstance(error, apsw.Error) and (failure := classify(error)).kind != "other":
-            if failure.kind == "io":  # after a failed fsync the next one may lie: stop, and recover from the log
-                self._break(failure)
-            self._tell(lambda: self._refuse(group, failure))
-        elif len(group) > 1:
+        failure = classify(error) if isinstance(error, apsw.Error) else error
+        kind = failure.kind if isinstance(failure, StoreUnavailable) else "other"
+        if isinstance(failure, StoreUnavailable) and kind == "io":
+            self.give_up(failure)  # after a failed fsync the next one may lie: stop, and recover from the log
+        if len(group) > 1 and kind in ("full", "other"):  # a settle fits into a file that is too full for an event
             for work in group:
                 self._commit([work])
         else:
-            self._tell(lambda: self._refuse(group, error))
+            self._tell(lambda: self._refuse(group, failure))
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except apsw.Error as error:
-                self._break(classify(error))
-
-    def _break(self, failure: StoreUnavailable) -> None:
-        self._broken = failure
-        self._tell(lambda: self._announce(failure))
+                self.give_up(classify(error))
 
     def _announce(self, failure: StoreUnavailable) -> None:
         if not self.failed.done():
@@ -159,14 +175,18 @@ class Writer:
         except RuntimeError:  # the loop is closed: nobody waits any more
             self._broken = self._broken or StoreUnavailable("store: the event loop is closed", kind="closed")
 
-    def _resolve(self, group: Sequence[Work[Any]], results: Sequence[Outcome], seconds: float) -> None:
+    def _resolve(self, group: Sequence[Work[Any]], results: Sequence[Outcome], seconds: float | None) -> None:
         for work, result in zip(group, results, strict=True):
             if not work.future.done():
                 work.future.set_result(result)
-        if self._on_commit is not None:
+        if self._on_commit is not None and seconds is not None:
             self._on_commit(seconds)
 
     def _refuse(self, group: Sequence[Work[Any]], error: Exception) -> None:
         for work in group:
             if not work.future.done():
                 work.future.set_exception(error)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("store: closed", kind="closed")

@@ -18,6 +18,7 @@ CREATE TABLE event (
     headers      TEXT    NOT NULL,
     body         BLOB    NOT NULL
 ) STRICT;
+CREATE INDEX event_age ON event (received_at);
 CREATE INDEX event_meeting ON event (meeting, seq) WHERE meeting IS NOT NULL;
 
 -- What was seen, against duplicates. A uuid is unsigned, so the same one with another body is another event.

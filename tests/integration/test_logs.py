@@ -1,0 +1,101 @@
+"""Log lines: whole for machines, harmless for terminals, complete at the end, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from relay import logs
+
+HOSTILE = "a\x1b[31mb\r\nc\u202ed \x9b2J\x00"
+log = logging.getLogger("relay")
+
+
+@pytest.fixture(autouse=True)
+def _same_loggers_afterwards() -> Iterator[None]:
+    names = ("aiokafka", "aiohttp.server", "aiohttp.access", "slack_sdk", "asyncio")
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    for name in names:
+        logging.getLogger(name).setLevel(levels[name])
+
+
+def test_json_lines_survive_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("json", "info")
+    log.info("event.accepted", extra={"meeting": HOSTILE, "number": 7, "at": datetime(2026, 1, 2, tzinfo=UTC)})
+    listener.stop()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    read = json.loads(line)
+    assert (read["level"], read["moment"], read["meeting"], read["number"]) == ("info", "event.accepted", HOSTILE, 7)
+    assert read["at"] == "2026-01-02 00:00:00+00:00"
+    assert datetime.fromisoformat(read["time"]).tzinfo is not None
+
+
+def test_text_lines_cannot_touch_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("text", "info")
+    log.info("event.accepted", extra={"meeting": HOSTILE, "sinks": ["crm"], "uuid": None, "detail": ""})
+    listener.stop()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert " info    event.accepted " in line
+    assert 'sinks=["crm"]' in line
+    assert "uuid" not in line
+
+
+def test_a_message_of_a_library_cannot_touch_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("text", "info")
+    logging.getLogger("aiokafka").error("broker said %s", HOSTILE)
+    listener.stop()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert "broker said a" in line
+
+
+def test_values_with_spaces_are_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("text", "info")
+    log.info("x", extra={"plain": "word", "spaced": "two words", "pair": "a=b", "count": 3})
+    listener.stop()
+    assert capsys.readouterr().err.rstrip().endswith('plain=word spaced="two words" pair="a=b" count=3')
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str], style: str) -> None:
+    listener = logs.start("json" if style == "json" else "text", "info")
+    try:
+        int("odd")
+    except ValueError:
+        log.exception("request.crashed")
+    listener.stop()
+    text = capsys.readouterr().err
+    assert "ValueError: invalid literal" in text
+    if style == "json":
+        assert "Traceback" in json.loads(text)["traceback"]
+
+
+def test_levels_are_kept_and_chatter_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("json", "warning")
+    log.info("event.accepted")
+    logging.getLogger("aiokafka").warning("chatter")
+    log.warning("request.refused")
+    listener.stop()
+    assert [json.loads(line)["moment"] for line in capsys.readouterr().err.splitlines()] == ["request.refused"]
+
+
+def test_nothing_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("json", "info")
+    for number in range(2000):
+        log.info("event.accepted", extra={"number": number})
+    listener.stop()
+    numbers = [json.loads(line)["number"] for line in capsys.readouterr().err.splitlines()]
+    assert numbers == list(range(2000))

@@ -1,0 +1,135 @@
+"""`redact` removes, `select` projects; without either, the signed bytes go out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import Rejected
+from relay.expression import Expression
+from relay.model import Delivery, Reason
+from relay.payload import Defect
+from relay.representation import redacted, represent
+from tests.build import delivery, event
+
+KEYS = st.sampled_from(["a", "b", "c"])
+VALUES = st.recursive(
+    st.none() | st.integers(0, 9) | st.text("xyz", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=15,
+)
+PATHS = st.lists(st.lists(KEYS, min_size=1, max_size=4).map(".".join), max_size=3)
+
+
+def of(payload: Any, **fields: Any) -> Delivery:
+    return delivery(event=event(body=json.dumps(payload).encode(), **fields))
+
+
+@pytest.mark.parametrize("defect", [None, *Defect])
+@given(body=st.binary())
+def test_without_select_and_redact_the_delivery_goes_out_untouched(defect: Defect | None, body: bytes) -> None:
+    given_one = delivery(event=event(body=body, defect=defect))
+    assert represent(given_one, select=None, redact=()) is given_one
+
+
+@pytest.mark.parametrize(
+    ("paths", "left"),
+    [
+        ((), {"a": {"b": 1, "c": 2}, "list": [{"b": 1, "c": 2}, [{"b": 3}], 7], "s": "x"}),
+        (("a",), {"list": [{"b": 1, "c": 2}, [{"b": 3}], 7], "s": "x"}),
+        (("a.b",), {"a": {"c": 2}, "list": [{"b": 1, "c": 2}, [{"b": 3}], 7], "s": "x"}),
+        (("list.b",), {"a": {"b": 1, "c": 2}, "list": [{"c": 2}, [{}], 7], "s": "x"}),
+        (("a.b", "a.c", "s", "list"), {"a": {}}),
+        (
+            ("s.b", "nowhere", "a.b.c.d", "", "."),
+            {"a": {"b": 1, "c": 2}, "list": [{"b": 1, "c": 2}, [{"b": 3}], 7], "s": "x"},
+        ),
+    ],
+)
+def test_redact_removes_what_its_paths_name(paths: tuple[str, ...], left: Any) -> None:
+    payload = {"a": {"b": 1, "c": 2}, "list": [{"b": 1, "c": 2}, [{"b": 3}], 7], "s": "x"}
+    assert redacted(payload, paths) == left
+
+
+def leaves(value: Any, keys: list[str]) -> bool:
+    """Whether something is left at the path, lists being looked through."""
+    if not keys:
+        return True
+    if isinstance(value, list):
+        return any(leaves(element, keys) for element in value)
+    return isinstance(value, dict) and keys[0] in value and leaves(value[keys[0]], keys[1:])
+
+
+@given(VALUES, PATHS)
+def test_nothing_is_left_at_a_redacted_path_and_the_payload_stays_as_it_was(payload: Any, paths: list[str]) -> None:
+    before = copy.deepcopy(payload)
+    after = redacted(payload, paths)
+    assert payload == before
+    assert not any(leaves(after, path.split(".")) for path in paths)
+
+
+def test_a_secret_given_twice_is_removed_twice() -> None:
+    body = b'{"event":"x","streamKey":"first","streamKey":"second","\\u0073treamKey":"third"}'
+    made = represent(delivery(event=event(body=body)), select=None, redact=("streamKey",))
+    assert made.body == b'{"event":"x"}'
+
+
+def test_redact_comes_before_select() -> None:
+    made = represent(of({"a": {"b": 1, "c": 2}}), select=Expression("a"), redact=("a.b",))
+    assert orjson.loads(made.body) == {"c": 2}
+
+
+def test_the_event_and_its_payload_stay_as_they_were() -> None:
+    given_one = of({"event": "x", "a": {"b": 1}})
+    made = represent(given_one, select=None, redact=("a.b",))
+    assert made.event is given_one.event
+    assert given_one.event.payload == {"event": "x", "a": {"b": 1}}
+    assert made.payload == {"event": "x", "a": {}}
+    assert (made.id, made.attempt, made.tries) == (given_one.id, given_one.attempt, given_one.tries)
+
+
+@pytest.mark.parametrize(
+    ("select", "body"),
+    [("meeting.id", b'"m"'), ("nowhere", b"null"), ("{m: meeting.id}", b'{"m":"m"}'), ("[meeting.id]", b'["m"]')],
+)
+def test_select_sends_its_result_whatever_it_is(select: str, body: bytes) -> None:
+    assert represent(of({"meeting": {"id": "m"}}), select=Expression(select), redact=()).body == body
+
+
+@pytest.mark.parametrize("defect", [Defect.NOT_JSON, Defect.NOT_OBJECT, Defect.TOO_DEEP])
+@pytest.mark.parametrize(("select", "redact"), [(None, ("streamKey",)), (Expression("a"), ())])
+def test_what_cannot_be_read_is_never_sent_unredacted(
+    defect: Defect, select: Expression | None, redact: tuple[str, ...]
+) -> None:
+    with pytest.raises(Rejected, match=f"cannot be redacted or projected: it is {defect}") as caught:
+        represent(delivery(event=event(body=b"streamKey", defect=defect)), select=select, redact=redact)
+    assert caught.value.failure.reason is Reason.TEMPLATE
+
+
+def test_an_object_without_a_type_can_be_redacted() -> None:
+    made = represent(of({"a": 1, "b": 2}, defect=Defect.NO_TYPE), select=None, redact=("a",))
+    assert made.body == b'{"b":2}'
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        "abs(name)",  # fails over this payload
+        "&name",  # a reference to an expression is no value
+        "[&name]",
+        r'`"\ud800"`',  # half an emoji cannot be written
+        "to_number(digits)",  # a number of more than 64 bits neither
+    ],
+)
+def test_a_select_that_fails_rejects_the_event_and_does_not_crash(select: str) -> None:
+    given_one = of({"name": "Rohan", "digits": "9" * 30})
+    with pytest.raises(Rejected, match=r"^select: ") as caught:
+        represent(given_one, select=Expression(select), redact=())
+    assert caught.value.failure.reason is Reason.TEMPLATE
+    assert "Rohan" not in caught.value.failure.detail
