@@ -7,7 +7,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -98,7 +98,9 @@ class App:
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
         gateway = Gateway(config.gateway, self._rules(), self.store, telemetry=self.telemetry, clock=self._clock)
-        self.gateway_address = await self._listen(gateway.application(), "gateway", config.gateway.listen)
+        self.gateway_address = await self._listen(
+            gateway.application(), "gateway", config.gateway.listen, idle=gateway.idle
+        )
 
     def _rules(self) -> Rules:
         config = self.config
@@ -159,7 +161,9 @@ class App:
         path = sqlite_path(self.config.store.get_secret_value())
         return Path("data") if path is None else path.parent
 
-    async def _listen(self, application: web.Application, part: str, listen: str) -> Address:
+    async def _listen(
+        self, application: web.Application, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
+    ) -> Address:
         address = parse_address(listen)
         runner = make_runner(application)
         await runner.setup()
@@ -168,6 +172,8 @@ class App:
             await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
         except OSError as error:
             raise StartError(f"{part}.listen: cannot listen on {listen}: {_listen_problem(error)}") from error
+        if idle is not None:
+            self._stack.push_async_callback(_finish, runner, idle)
         return Address(host=address.host, port=runner.addresses[0][1])
 
     # Health and metrics
@@ -276,6 +282,15 @@ def make_runner(application: web.Application) -> web.AppRunner:
         lingering_time=_LINGER,
         shutdown_timeout=_FINISH_ANSWERS,
     )
+
+
+async def _finish(runner: web.AppRunner, idle: Callable[[], Awaitable[None]]) -> None:
+    """Take nobody in any more, and answer who is here: aiohttp's own shutdown throws away what is left of a body."""
+    for site in list(runner.sites):
+        await site.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FINISH_ANSWERS):
+            await idle()
 
 
 async def _close_sink(name: str, sink: Sink) -> None:

@@ -103,13 +103,16 @@ class Lane:
     async def _begin(self, allowed: int, group: asyncio.TaskGroup) -> int:
         """Claim up to so many and begin to deliver them; how many there were."""
         now, lease = self._clock.now(), self._options.lease
+        loop = asyncio.get_running_loop()
+        self._pace.took(allowed, loop.time())  # before anything is awaited: another lane may share the pace
+        claimed: Sequence[Delivery] = ()
         try:
             claimed = await self._outbox.claim(self.name, limit=allowed, now=now, lease=lease)
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
             await self._pause(_STORE_PAUSE)
-            return 0
-        self._pace.took(len(claimed), asyncio.get_running_loop().time())
+        finally:
+            self._pace.took(len(claimed) - allowed, loop.time())
         for delivery in claimed:
             if self._stopping.is_set():
                 self._give_back(delivery)

@@ -197,6 +197,8 @@ class Gateway:
         self._telemetry = telemetry
         self._clock = clock
         self._inflight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.rules = rules
 
     def application(self) -> web.Application:
@@ -204,6 +206,10 @@ class Gateway:
         application = web.Application(client_max_size=self._options.max_body)
         application.router.add_route("*", r"/{path:[\s\S]*}", self._handle, expect_handler=_continue)
         return application
+
+    async def idle(self) -> None:
+        """Return when no request is at work; each of them ends within `HARD_END`."""
+        await self._idle.wait()
 
     async def _handle(self, request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
@@ -226,6 +232,7 @@ class Gateway:
 
     async def _within_time(self, request: web.Request, source: Source, rules: Rules) -> Answer:
         self._inflight += 1
+        self._idle.clear()
         self._telemetry.inflight(self._inflight)
         try:
             async with asyncio.timeout(HARD_END):
@@ -237,6 +244,8 @@ class Gateway:
             return Answer(outcome=Outcome.ERROR, detail=type(error).__name__, close=True)
         finally:
             self._inflight -= 1
+            if self._inflight == 0:
+                self._idle.set()
             self._telemetry.inflight(self._inflight)
 
     async def _answer(self, request: web.Request, source: Source, rules: Rules) -> Answer:

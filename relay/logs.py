@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
+from time import sleep
 from typing import Literal
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STOP_SECONDS = 3.0
 _QUEUE_LINES = 10_000
 """Lines that wait for a slow reader of our output; more are dropped, because an answer must not wait for a log."""
 
@@ -40,12 +43,15 @@ class TextFormatter(logging.Formatter):
 
 
 class _Unblocked(QueueHandler):
-    """Never waits: with the queue full a line is dropped and counted."""
+    """Never waits: with the queue full a line is dropped, and the next one that fits is told how many were."""
 
     dropped = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
+            if self.dropped:
+                self.queue.put_nowait(_dropped(self.dropped))
+                self.dropped = 0
             self.queue.put_nowait(record)
         except Full:
             self.dropped += 1
@@ -55,7 +61,7 @@ class _Unblocked(QueueHandler):
 
 
 def start(style: Literal["json", "text"], level: str) -> QueueListener:
-    """Send the log to standard error through a thread of its own; `stop()` the listener at the end."""
+    """Send the log to standard error through a thread of its own; `stop` it at the end."""
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     queue: Queue[logging.LogRecord] = Queue(_QUEUE_LINES)
@@ -67,6 +73,30 @@ def start(style: Literal["json", "text"], level: str) -> QueueListener:
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiohttp.server" else logging.ERROR)
     listener.start()
     return listener
+
+
+def stop(listener: QueueListener) -> bool:
+    """Write what waits. False where nobody reads it for a few seconds: only a hard exit ends the process then."""
+    thread = threading.Thread(target=_stop, args=(listener,), name="log-stop", daemon=True)
+    thread.start()
+    thread.join(_STOP_SECONDS)
+    return not thread.is_alive()
+
+
+def _stop(listener: QueueListener) -> None:
+    while True:
+        try:
+            listener.stop()
+        except Full:  # no place for the mark that says it is the end; the reader may make one
+            sleep(0.1)
+        else:
+            return
+
+
+def _dropped(count: int) -> logging.LogRecord:
+    return logging.makeLogRecord(
+        {"name": "relay", "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log.dropped", "lines": count}
+    )
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.brokers"]
+
+settings.register_profile("relay", deadline=None)  # a busy machine is no failure
+settings.load_profile("relay")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,6 @@ from relay.commands.output import (
     existing_store,
     filter_option,
     json_option,
-    load_config,
     out,
     plain,
     print_json,
@@ -25,7 +24,6 @@ from relay.commands.output import (
     when,
 )
 from relay.commands.output import run as run_async
-from relay.config import Config
 from relay.model import DeliveryState, EventState
 from relay.ports import DeliveryRecord, EventRecord
 
@@ -70,13 +68,13 @@ def list_events(
     """
     wanted = None if state is None else EventState(state)
 
-    async def read(config: Config) -> list[EventRecord]:
-        async with existing_store(config) as store:
+    async def read() -> list[EventRecord]:
+        async with existing_store(config_path) as store:
             return list(
                 await store.events(type_glob=type_glob, meeting=meeting, source=source, state=wanted, limit=limit)
             )
 
-    records = run_async(read(load_config(config_path)))
+    records = run_async(read())
     if as_json:
         print_json([_event_json(record) for record in records])
         return
@@ -101,14 +99,14 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
       relay events show 01990f3c-5a12-7abc --body
     """
 
-    async def read(config: Config) -> tuple[EventRecord | None, list[DeliveryRecord]]:
-        async with existing_store(config) as store:
+    async def read() -> tuple[EventRecord | None, list[DeliveryRecord]]:
+        async with existing_store(config_path) as store:
             found = await store.event(event_id)
             if found is None:
                 return None, []
             return found, list(await store.deliveries(event_id=found.event.id, limit=1000))
 
-    record, deliveries_of_it = run_async(read(load_config(config_path)))
+    record, deliveries_of_it = run_async(read())
     if record is None:
         asked = plain(event_id)
         err.print(f"no event {asked!r}, or more than one that starts so; see `relay events list`", markup=False)
@@ -160,15 +158,15 @@ def list_deliveries(
     """
     wanted = None if state is None else DeliveryState(state)
 
-    async def read(config: Config) -> list[DeliveryRecord]:
-        async with existing_store(config) as store:
+    async def read() -> list[DeliveryRecord]:
+        async with existing_store(config_path) as store:
             event = None if event_id is None else await store.event(event_id)
             whole_id = event.event.id if event else event_id
             return list(
                 await store.deliveries(event_id=whole_id, sink=sink, state=wanted, meeting=meeting, limit=limit)
             )
 
-    records = run_async(read(load_config(config_path)))
+    records = run_async(read())
     if as_json:
         print_json([_delivery_json(record) for record in records])
         return

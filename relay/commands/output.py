@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from relay.config import Config, load
+from relay.config import Config, load, load_store
 from relay.errors import ConfigError, RelayError
 from relay.ports import Store
 from relay.stores import open_store
@@ -85,9 +85,9 @@ def load_config(path: Path) -> Config:
 
 
 @asynccontextmanager
-async def existing_store(config: Config) -> AsyncIterator[Store]:
-    """The store of a configuration, to look at; it is not created."""
-    store = await open_store(config.store.get_secret_value(), create=False)
+async def existing_store(config_path: Path) -> AsyncIterator[Store]:
+    """The store that a configuration names, to look at; it is not created, and no secret of the sinks is needed."""
+    store = await open_store(load_store(config_path, os.environ), create=False)
     try:
         yield store
     finally:

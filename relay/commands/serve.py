@@ -54,13 +54,16 @@ def serve(config_path: Path, log_format: Literal["auto", "json", "text"], log_le
     config = load_config(config_path)
     style: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
     listener = logs.start(style if log_format == "auto" else log_format, log_level)
+    written = True
     try:
         try:
             code = _run(config)
         finally:
-            listener.stop()  # what was logged is written before anything else is said
+            written = logs.stop(listener)  # what was logged is written before anything else is said
     except RelayError as error:
         fail(error)
+    if not written:
+        os._exit(code)  # an orderly exit would wait for whoever does not read our log
     raise SystemExit(code)
 
 

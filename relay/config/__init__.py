@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Report, check, load
+from relay.config.loading import Report, check, load, load_store
 from relay.config.model import Config, RetentionOptions, source_path
 from relay.config.problems import InvalidConfig, Problem
 
@@ -19,6 +19,7 @@ __all__ = [
     "RetentionOptions",
     "check",
     "load",
+    "load_store",
     "parse_address",
     "source_path",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias, get_args
 
 from pydantic import BaseModel
 
 from relay.admin import AdminOptions
-from relay.config.document import MAX_BYTES, BrokenNode, Entry, ListNode, MapNode, ScalarNode, parse
+from relay.config.document import MAX_BYTES, BrokenNode, Entry, ListNode, MapNode, Node, ScalarNode, parse
 from relay.config.model import Config, RetentionOptions, StoreUrl
 from relay.config.outline import outline
 from relay.config.problems import WHOLE_FILE, Findings, InvalidConfig, Path, Problem, listed, shown
@@ -49,12 +49,32 @@ def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     return report.config
 
 
+def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
+    """The store's URL in a file, for tools that only look into it: of the variables, it needs those of `store` alone.
+
+    Raises:
+        InvalidConfig: the file cannot be read, or its `store` is wrong.
+    """
+    findings = Findings(file=str(path))
+    config = None
+    if (data := _bytes(FilePath(path), findings)) is not None:
+        root = parse(data, findings)
+        if isinstance(root, MapNode):
+            root = replace(root, entries={key: entry for key, entry in root.entries.items() if key == "store"})
+        config = _config(root, Variables(env=env, folder=FilePath(path).parent, findings=findings), findings)
+    if config is None:
+        raise InvalidConfig(findings.errors)
+    return config.store.get_secret_value()
+
+
 def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
     """Everything that is wrong with a file, and what is hardly meant. Reads only; raises nothing."""
     findings = Findings(file=str(path))
     config = None
     if (data := _bytes(FilePath(path), findings)) is not None:
-        config = _config(data, Variables(env=env, folder=FilePath(path).parent, findings=findings), findings)
+        config = _config(
+            parse(data, findings), Variables(env=env, folder=FilePath(path).parent, findings=findings), findings
+        )
     errors = findings.errors
     return Report(config=None if errors else config, errors=errors, warnings=findings.warnings)
 
@@ -73,8 +93,8 @@ def _bytes(file: FilePath, findings: Findings) -> bytes | None:
     return None
 
 
-def _config(data: bytes, variables: Variables, findings: Findings) -> Config | None:
-    root = variables.fill(parse(data, findings))
+def _config(tree: Node, variables: Variables, findings: Findings) -> Config | None:
+    root = variables.fill(tree)
     if not isinstance(root, MapNode):
         if not isinstance(root, BrokenNode):
             findings.error(root.place, (), "must be a mapping", "start with `sinks:` and `routes:`")

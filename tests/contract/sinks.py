@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
-from relay.model import value
+from relay.model import Delivery, value
 from relay.options import LaneOptions
 from relay.ports import Sink
 from relay.sinks import SinkOptions, build
 from relay.sinks.file import FileOptions
 from relay.sinks.http import HttpOptions
+from relay.sinks.kafka import KafkaOptions
+from relay.sinks.slack import SlackOptions
+from tests.brokers import Broker
 from tests.fakes.http import Answer, FakeHttp, Reset
+from tests.fakes.slack import WEBHOOK_PATH, FakeSlack, Refuse
+from tests.fakes.slack import Answer as SlackAnswer
+from tests.fakes.slack import Reset as SlackReset
+from tests.kafka.real import RealBroker
 
 
 @value
@@ -53,6 +62,10 @@ class Harness(ABC):
     @abstractmethod
     async def arrived(self) -> list[Arrival]:
         """What the destination has, in order of arrival."""
+
+    def arrival(self, delivery: Delivery) -> Arrival:
+        """What it should have of a delivery: the very bytes, but for sinks that make a text of them."""
+        return Arrival(id=delivery.event.id, body=delivery.body)
 
     @abstractmethod
     async def take_away(self) -> None:
@@ -153,5 +166,77 @@ class HttpHarness(Harness):
                 self._receiver.will(Answer(int(name), headers=location))
 
 
-HARNESSES: Sequence[type[Harness]] = (FileHarness, HttpHarness)
-"""A new kind of sink adds its own here, and is tested."""
+class SlackHarness(Harness):
+    SECRETS = (WEBHOOK_PATH.rsplit("/", 1)[1],)
+    TROUBLES = ("500", "no_service", "invalid_payload", "reset")
+
+    async def start(self) -> None:
+        self._slack = FakeSlack()
+        await self._slack.__aenter__()
+
+    async def stop(self) -> None:
+        await self._slack.__aexit__(None, None, None)
+
+    def options(self) -> SlackOptions:
+        text = "{{ relay.id }} {{ meeting.title }}{{ short }}"
+        return SlackOptions.model_validate({"type": "slack", "webhook_url": self._slack.webhook_url, "text": text})
+
+    async def arrived(self) -> list[Arrival]:
+        texts = [message["text"].partition(" ") for message in self._slack.messages]
+        return [Arrival(id=event_id, body=rest.strip().encode()) for event_id, _, rest in texts]
+
+    def arrival(self, delivery: Delivery) -> Arrival:
+        payload = delivery.payload
+        text = payload["meeting"]["title"] if "meeting" in payload else str(payload["short"])
+        return Arrival(id=delivery.event.id, body=text.encode())
+
+    async def take_away(self) -> None:
+        await self.stop()
+
+    async def bring_back(self) -> None:
+        await self._slack.__aenter__()
+
+    async def trouble(self, name: str) -> None:
+        match name:
+            case "reset":
+                self._slack.will(SlackReset())
+            case "500":
+                self._slack.will(SlackAnswer(500, "oops"))
+            case _:
+                self._slack.will(Refuse(name), Refuse(name))  # the second answers the plain text after the card
+
+
+class KafkaHarness(Harness):
+    """A topic of a real broker, which the test may stop."""
+
+    def __init__(self, folder: Path, process: RealBroker) -> None:
+        super().__init__(folder)
+        self._process = process
+        self._topic = f"contract-{uuid4()}"
+
+    async def start(self) -> None:
+        self._broker = Broker(self._process.bootstrap, kind="real")
+        await self._broker.create_topic(self._topic)
+
+    async def stop(self) -> None:
+        """The broker is the module's."""
+
+    def options(self) -> KafkaOptions:
+        servers = [self._process.bootstrap]
+        return KafkaOptions.model_validate(
+            {"type": "kafka", "bootstrap_servers": servers, "topic": self._topic, "timeout": "3s"}
+        )
+
+    async def arrived(self) -> list[Arrival]:
+        records = await self._broker.consume(self._topic, await self._broker.size(self._topic))
+        return [Arrival(id=record.headers["ce_id"].decode(), body=record.value) for record in records]
+
+    async def take_away(self) -> None:
+        await asyncio.to_thread(self._process.stop)
+
+    async def bring_back(self) -> None:
+        await asyncio.to_thread(self._process.start)
+
+
+HARNESSES: Sequence[type[Harness]] = (FileHarness, HttpHarness, SlackHarness)
+"""A new kind of sink adds its own here, and is tested. Kafka's is made by the fixture: it needs a broker."""

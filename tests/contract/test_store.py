@@ -114,6 +114,14 @@ async def test_the_same_body_under_a_new_uuid_is_a_retry_inside_the_window_only(
     assert not acceptance.conflict
 
 
+async def test_repeats_do_not_make_the_window_longer(store: Store) -> None:
+    await store.accept(admission("crm", body=b"same", replay_window=WINDOW))
+    repeat = admission("crm", body=b"same", replay_window=WINDOW, received_at=NOON + 0.8 * WINDOW)
+    assert (await store.accept(repeat)).duplicate is BODY
+    later = admission("crm", body=b"same", replay_window=WINDOW, received_at=NOON + 1.2 * WINDOW)
+    assert (await store.accept(later)).duplicate is None
+
+
 async def test_a_body_retry_is_known_by_its_own_uuid_too(store: Store) -> None:
     first = admission("crm", body=b"same", replay_window=WINDOW)
     second = admission("crm", body=b"same", replay_window=WINDOW, received_at=NOON + SECOND)

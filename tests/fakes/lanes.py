@@ -34,14 +34,14 @@ class Rig:
         self.telemetry = Telemetry()
         self.clock = clock
 
-    def lane(self, sink: Sink, name: str = "crm", **options: Any) -> Lane:
+    def lane(self, sink: Sink, name: str = "crm", *, pace: Pace | None = None, **options: Any) -> Lane:
         chosen = LaneOptions(**options)
         return Lane(
             name,
             sink,
             chosen,
             self.outbox,
-            pace=Pace(chosen.rate),
+            pace=pace or Pace(chosen.rate),
             telemetry=self.telemetry,
             clock=self.clock,
             rng=Random(7),

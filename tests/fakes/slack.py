@@ -104,6 +104,7 @@ class FakeSlack:
         self._last_post: float | None = None
         self._runner: web.AppRunner | None = None
         self._origin = ""
+        self._port = 0
 
     def will(self, *steps: Step) -> Self:
         """Script the next answers, one per request; after them it validates and posts again."""
@@ -129,10 +130,10 @@ class FakeSlack:
         app.router.add_post("/api/chat.postMessage", self._take_api)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)  # entered again, it is where it was
         await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self._origin = f"http://{host}:{port}"
+        host, self._port = self._runner.addresses[0][:2]
+        self._origin = f"http://{host}:{self._port}"
         return self
 
     async def __aexit__(

@@ -35,20 +35,6 @@ def parsed(result: Result) -> Any:
 # check and schema
 
 
-def test_check_is_content(tmp_path: Path) -> None:
-    file = write_config(tmp_path)
-    result = invoke("check", "-c", file)
-    assert result.exit_code == 0
-    assert str(file) in result.output
-    assert parsed(invoke("check", "-c", file, "--json")) == {"ok": True, "errors": [], "warnings": []}
-
-
-def test_check_prints_a_path_as_it_is(tmp_path: Path) -> None:
-    folder = tmp_path / "[red]a[bold] [b]"
-    folder.mkdir()
-    assert str(folder) in invoke("check", "-c", write_config(folder)).output
-
-
 WRONG = """\
 store: sqlite:///relay.db
 gateway: {listen: 127.0.0.1:0, max_bodi: 1MiB}
@@ -70,17 +56,6 @@ def test_check_tells_all_errors_at_once_with_their_lines_and_no_secret(tmp_path:
     assert "did you mean `crm`?" in result.output
 
 
-def test_check_tells_machines_the_same(tmp_path: Path) -> None:
-    file = tmp_path / "relay.yaml"
-    file.write_text(WRONG)
-    result = invoke("check", "-c", file, "--json")
-    found = parsed(result)
-    assert (result.exit_code, found["ok"]) == (2, False)
-    assert {error["line"] for error in found["errors"]} == {2, 4, 6}
-    assert all(error["message"] and error["key"] for error in found["errors"])
-    assert "hunter2" not in result.output
-
-
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_an_unset_variable_is_named(tmp_path: Path, command: str) -> None:
     file = write_config(tmp_path, store="${RELAY_TEST_UNSET_STORE}")
@@ -89,24 +64,12 @@ def test_an_unset_variable_is_named(tmp_path: Path, command: str) -> None:
     assert "RELAY_TEST_UNSET_STORE" in result.output
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "events list", "deliveries list"])
-def test_a_missing_file_is_wrong_use(tmp_path: Path, command: str) -> None:
-    result = invoke(*command.split(), "-c", tmp_path / "none.yaml")
-    assert result.exit_code == 2
-    assert "none.yaml" in result.output
-
-
 def test_the_schema_accepts_a_good_file_and_refuses_a_wrong_key(tmp_path: Path) -> None:
     schema = parsed(invoke("schema"))
     good = config(tmp_path)
     jsonschema.validate(good, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(good | {"gatway": {}}, schema)
-
-
-def test_nonsense_is_wrong_use() -> None:
-    assert invoke("chekc").exit_code == 2
-    assert invoke("simulate", "--meetings", "0").exit_code == 2
 
 
 # The ledger
@@ -144,86 +107,12 @@ async def _filled(folder: Path) -> Kept:
     return Kept(folder / "relay.yaml", {name: answer.json["id"] for name, answer in sent.items()})
 
 
-def test_events_are_listed_newest_first(kept: Kept) -> None:
-    found = parsed(invoke("events", "list", "-c", kept.file, "--json"))
-    assert [event["id"] for event in found] == [kept.ids[name] for name in ("no json", "ended", "started")]
-    assert [event["state"] for event in found] == ["unrouted", "unrouted", "routed"]
-    assert found[2]["meeting"] == HOSTILE
-    assert found[2]["uuid"] == "uuid-of-started"
-    human = invoke("events", "list", "-c", kept.file)
-    assert human.exit_code == 0
-    assert HOSTILE in human.output, "it is printed as it is, and is no markup"
-    assert "meeting.ended" in human.output
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--type", "meeting.*"], ["ended", "started"]),
-        (["--meeting", "m-2"], ["ended"]),
-        (["--state", "routed"], ["started"]),
-        (["--source", "dyte", "--limit", "1"], ["no json"]),
-        (["--source", "other"], []),
-    ],
-)
-def test_events_can_be_chosen(kept: Kept, options: list[str], expected: list[str]) -> None:
-    found = parsed(invoke("events", "list", "-c", kept.file, "--json", *options))
-    assert [event["id"] for event in found] == [kept.ids[name] for name in expected]
-    assert invoke("events", "list", "-c", kept.file, *options).exit_code == 0
-
-
-@pytest.mark.parametrize("by", ["id", "start", "uuid"])
-def test_an_event_is_shown_with_its_deliveries(kept: Kept, by: str) -> None:
-    whole = kept.ids["started"]
-    asked = {"id": whole, "start": whole[:30], "uuid": "uuid-of-started"}[by]
-    found = parsed(invoke("events", "show", asked, "-c", kept.file, "--json"))
-    assert found["id"] == whole
-    assert {delivery["sink"]: delivery["state"] for delivery in found["deliveries"]} == {
-        "audit": "delivered",
-        "crm": "dead",
-    }
-    assert "body" not in found, "personal data is shown only where it is asked for"
-    human = invoke("events", "show", asked, "-c", kept.file)
-    assert human.exit_code == 0
-    for text in (whole, HOSTILE, "refused", "the service answered 400"):
-        assert text in human.output
-
-
 def test_a_body_is_shown_on_demand(kept: Kept) -> None:
     readable = parsed(invoke("events", "show", kept.ids["ended"], "-c", kept.file, "--json", "--body"))
     assert json.loads(readable["body"]) == payload("meeting.ended", meeting="m-2")
     unreadable = parsed(invoke("events", "show", kept.ids["no json"], "-c", kept.file, "--json", "--body"))
     assert unreadable["body_base64"] == "/yBubyBKU09O"
     assert "Täglich" in invoke("events", "show", kept.ids["ended"], "-c", kept.file, "--body").output
-
-
-def test_an_event_that_is_not_there_is_a_failure(kept: Kept) -> None:
-    for options in ([], ["--json"]):
-        result = invoke("events", "show", "nothing[red]", "-c", kept.file, *options)
-        assert (result.exit_code, result.stdout) == (1, "")
-        assert "nothing[red]" in result.stderr
-
-
-def test_deliveries_are_listed_with_their_reasons(kept: Kept) -> None:
-    found = parsed(invoke("deliveries", "list", "-c", kept.file, "--json"))
-    assert {(one["sink"], one["state"], one["reason"]) for one in found} == {
-        ("audit", "delivered", ""),
-        ("crm", "dead", "refused"),
-    }
-    assert {one["meeting"] for one in found} == {HOSTILE}
-    dead = parsed(invoke("deliveries", "list", "-c", kept.file, "--json", "--state", "dead"))
-    assert [one["sink"] for one in dead] == ["crm"]
-    assert "the service answered 400" in invoke("deliveries", "list", "-c", kept.file, "--sink", "crm").output
-    assert "no deliveries" in invoke("deliveries", "list", "-c", kept.file, "--sink", "none").output
-    assert parsed(invoke("deliveries", "list", "-c", kept.file, "--json", "--sink", "none")) == []
-
-
-@pytest.mark.parametrize("command", [["events", "list"], ["events", "show", "x"], ["deliveries", "list"]])
-def test_a_missing_store_is_told_and_not_made(tmp_path: Path, command: list[str]) -> None:
-    result = invoke(*command, "-c", write_config(tmp_path))
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "relay serve" in result.stderr
-    assert not (tmp_path / "relay.db").exists()
 
 
 # simulate
@@ -294,16 +183,6 @@ def test_simulate_prints_the_key_that_a_source_takes(tmp_path: Path) -> None:
 
 
 # demo, and the ways in
-
-
-async def test_the_demo_ends_well_and_its_numbers_agree() -> None:
-    ended = await relay_process("demo", "--meetings", "1")
-    assert ended.code == 0, ended.err
-    assert "every event is where its routes sent it, once" in ended.out
-    rows = [line.split() for line in ended.out.splitlines() if line.endswith(" all")]
-    assert {row[0] for row in rows} == {"audit", "crm", "events", "oncall"}
-    assert all(row[1] == row[2] != "0" for row in rows)
-    assert "signature wrong" not in ended.out
 
 
 async def test_help_and_version() -> None:

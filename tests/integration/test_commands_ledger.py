@@ -282,3 +282,20 @@ def _terminal_text(folder: Path, width: int, env: dict[str, str], *arguments: st
         os.close(ours)
         process.wait(20)
     return text.decode().replace("\r\n", "\n")
+
+
+async def test_the_ledger_needs_no_secret_of_the_sinks(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    file = tmp_path / "relay.yaml"
+    text = await asyncio.to_thread(file.read_text)
+    await asyncio.to_thread(file.write_text, text.replace("127.0.0.1:0", "${UNSET_ADDRESS}", 1))
+    assert (await invoke(tmp_path, "events", "list")).exit_code == 0
+    assert (await invoke(tmp_path, "check")).exit_code == 2
+
+
+@pytest.mark.parametrize("store", ["'${UNSET_STORE}'", "mysql://x", "[1]"])
+async def test_a_wrong_store_is_told(tmp_path: Path, store: str) -> None:
+    await asyncio.to_thread((tmp_path / "relay.yaml").write_text, f"store: {store}\nsinks: 7\n")
+    result = await invoke(tmp_path, "events", "list")
+    assert result.exit_code == 2
+    assert [line.partition(" ")[0] for line in result.stderr.splitlines()] == [f"{tmp_path / 'relay.yaml'}:1:"]

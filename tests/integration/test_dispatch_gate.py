@@ -12,6 +12,8 @@ from relay.dispatch import Lane
 from relay.errors import DeliveryError, Misconfigured, Unavailable
 from relay.gate import BREAKER_FAILURES, BREAKER_WAIT, PAUSE_WAIT, GateState
 from relay.model import Delivery, Reason
+from relay.options import Rate
+from relay.pace import Pace
 from relay.payload import Defect
 from tests.fakes.admissions import admission
 from tests.fakes.lanes import Rig, rigged, started
@@ -120,6 +122,20 @@ async def test_a_rate_is_kept_after_its_first_burst(rig: Rig, time: LoopTime) ->
         await time.advance(60)
         await rig.outbox.recorded(5)
         assert len(sink.asked) == 5, "a pause saves up no more than a second's worth"
+
+
+async def test_lanes_that_share_a_pace_keep_it_together(rig: Rig, time: LoopTime) -> None:
+    """Two Slack sinks of one channel: the channel's limit is for both."""
+    await rig.accept(*(admission("crm", "news") for _ in range(3)))
+    sink = ScriptedSink()
+    pace = Pace(Rate.parse("1/m"))
+    async with started(rig.lane(sink, "crm", pace=pace), rig.lane(sink, "news", pace=pace)):
+        for minutes in range(4):
+            await rig.outbox.recorded(minutes + 1)
+            for _ in range(20):  # time for the other lane to claim and deliver, if it could
+                await rig.store.totals()
+            assert len(sink.asked) == minutes + 1
+            await time.advance(61)
 
 
 async def test_what_cannot_be_redacted_is_dead_and_says_nothing_about_the_sink(rig: Rig, time: LoopTime) -> None:

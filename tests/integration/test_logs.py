@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from logging.handlers import QueueListener
+from queue import Queue
 
 import pytest
 
@@ -99,3 +102,29 @@ def test_nothing_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     listener.stop()
     numbers = [json.loads(line)["number"] for line in capsys.readouterr().err.splitlines()]
     assert numbers == list(range(2000))
+
+
+def test_a_reader_that_hangs_costs_lines_and_they_are_counted() -> None:
+    queue: Queue[logging.LogRecord] = Queue(2)
+    handler = logs._Unblocked(queue)
+    for number in range(5):
+        handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    assert [queue.get_nowait().getMessage() for _ in range(2)] == ["line 0", "line 1"]
+    handler.handle(logging.makeLogRecord({"msg": "line 5"}))
+    told, line = queue.get_nowait(), queue.get_nowait()
+    assert (told.getMessage(), vars(told)["lines"], line.getMessage()) == ("log.dropped", 3, "line 5")
+
+
+def test_the_end_does_not_wait_for_a_reader_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_STOP_SECONDS", 0.05)
+    read = threading.Event()
+
+    class Hanging(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            read.wait(10)
+
+    listener = QueueListener(Queue(), Hanging())
+    listener.start()
+    listener.queue.put_nowait(logging.makeLogRecord({"msg": "line"}))
+    assert logs.stop(listener) is False
+    read.set()

@@ -166,6 +166,20 @@ async def test_a_file_of_a_newer_relay_is_refused(path: Path) -> None:
     await refused(path, StoreUnusable, "newer relay")
 
 
+async def test_a_tool_does_not_change_the_schema_of_an_older_relay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await made(path)
+    before = content(path)
+    newer = [
+        *migrations("sqlite"),
+        Migration(number=len(migrations("sqlite")) + 1, sql="CREATE TABLE more (x TEXT) STRICT;"),
+    ]
+    monkeypatch.setattr(connection, "migrations", lambda _kind: newer)
+    with pytest.raises(StoreUnusable, match="older relay; `relay serve` brings it up to date"):
+        await SqliteStore.open(path, create=False)
+    assert content(path) == before
+    await (await SqliteStore.open(path)).close()
+
+
 async def test_a_vulnerable_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
     await refused(path, StoreUnusable, "WAL-reset")

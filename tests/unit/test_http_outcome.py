@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -160,6 +161,16 @@ def test_a_sane_wait_is_honoured_and_a_long_one_clamped(text: str, seconds: int)
 )
 def test_anything_else_is_no_wait(text: str | None) -> None:
     assert parse_retry_after(text, now=NOW) is None
+
+
+def test_a_date_without_a_zone_is_in_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert parse_retry_after("Mon, 23 Nov 2026 12:02:00", now=NOW) == timedelta(minutes=2)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 _DATE_WORDS = st.sampled_from(

@@ -36,7 +36,7 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_private(path)
-        _check(path)
+        _check(path, create=create)
         connection = connect(path)
         _migrate(connection)
     except OSError as error:
@@ -100,21 +100,24 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, *, create: bool) -> None:
     """Look before anything is touched: the settings of `connect` alone would rewrite another program's file."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         _check_content(connection, path)
+        if not create and connection.pragma("user_version") < len(migrations("sqlite")):
+            raise StoreUnusable(
+                f"store: {path} was written by an older relay; `relay serve` brings it up to date", kind="version"
+            )
     finally:
         connection.close()
 
 
 def _check_content(connection: apsw.Connection, path: Path) -> None:
+    # In this order: another process may be making it just now.
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if (
-        not is_empty and connection.pragma("application_id") != APPLICATION_ID
-    ):  # in this order: another may just make it
+    if not is_empty and connection.pragma("application_id") != APPLICATION_ID:
         raise StoreUnusable(f"store: {path} is an SQLite file of another program; name another file", kind="corrupt")
     newest, found = len(migrations("sqlite")), connection.pragma("user_version")
     if found > newest:
@@ -134,9 +137,8 @@ def _migrate(connection: apsw.Connection) -> None:
         with_number = f"{step.sql}\nPRAGMA user_version = {step.number};\nPRAGMA application_id = {APPLICATION_ID};"
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if (
-                connection.pragma("user_version") < step.number
-            ):  # asked again under the lock: another process may be first
+            # Asked again under the lock: another process may be first.
+            if connection.pragma("user_version") < step.number:
                 connection.execute(with_number)
             connection.execute("COMMIT")
         except BaseException:

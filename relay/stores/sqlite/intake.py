@@ -8,15 +8,15 @@ from datetime import timedelta
 import apsw
 
 from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState, Target
-from relay.stores.sqlite.rows import headers_text, to_micros
+from relay.stores.sqlite.rows import Row, headers_text, to_micros
 
 _MARK = """
-INSERT INTO mark (source, webhook_id, uuid, body_hash, seen_at, event_id) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING RETURNING 1"""
 _MARKED = "SELECT event_id FROM mark WHERE source = ? AND webhook_id = ? AND uuid = ? AND body_hash = ?"
 _OTHER_BODY = "SELECT 1 FROM mark WHERE source = ? AND webhook_id = ? AND uuid = ? AND body_hash <> ? LIMIT 1"
 _SAME_BODY = """
-SELECT event_id FROM mark WHERE body_hash = ? AND seen_at >= ? AND source = ? AND webhook_id = ?
+SELECT event_id, seen_at FROM mark WHERE body_hash = ? AND seen_at >= ? AND source = ? AND webhook_id = ?
  ORDER BY seen_at LIMIT 1"""
 _EVENT = """
 INSERT INTO event (id, source, type, state, detail, received_at, webhook_id, uuid, meeting, session, organization,
@@ -38,12 +38,13 @@ def accept(connection: apsw.Connection, admission: Admission) -> Acceptance:
     identity = (event.source, event.webhook_id or "", event.uuid or f"event:{event.id}", body_hash)
     seen_at = to_micros(event.received_at)
     repeated = _repeated_body(connection, event, body_hash, admission.replay_window)
-    marked = connection.execute(_MARK, (*identity, seen_at, repeated or event.id)).get
+    # A repeat's mark bears the time of the first, so that the window ends when it ends, however often it is repeated.
+    marked = connection.execute(_MARK, (*identity, *(repeated or (event.id, seen_at)))).get
     if marked is None:
         first = connection.execute(_MARKED, identity).get
         return Acceptance(event_id=first, duplicate=DuplicateKind.UUID)
     if repeated is not None:
-        return Acceptance(event_id=repeated, duplicate=DuplicateKind.BODY)
+        return Acceptance(event_id=repeated[0], duplicate=DuplicateKind.BODY)
     conflict = event.uuid is not None and connection.execute(_OTHER_BODY, identity).get is not None
     sequence = _insert_event(connection, admission)
     for target in admission.targets:
@@ -51,12 +52,14 @@ def accept(connection: apsw.Connection, admission: Admission) -> Acceptance:
     return Acceptance(event_id=event.id, conflict=conflict)
 
 
-def _repeated_body(connection: apsw.Connection, event: Event, body_hash: bytes, window: timedelta) -> str | None:
-    """The event that this one repeats under another uuid, inside the window."""
+def _repeated_body(connection: apsw.Connection, event: Event, body_hash: bytes, window: timedelta) -> Row | None:
+    """The event that this one repeats under another uuid, inside the window: its id and when it was seen."""
     if not window:
         return None
     since = to_micros(event.received_at - window)
-    found: str | None = connection.execute(_SAME_BODY, (body_hash, since, event.source, event.webhook_id or "")).get
+    found: Row | None = connection.execute(
+        _SAME_BODY, (body_hash, since, event.source, event.webhook_id or "")
+    ).fetchone()
     return found
 
 
