@@ -180,6 +180,23 @@ async def test_a_tool_does_not_change_the_schema_of_an_older_relay(path: Path, m
     await (await SqliteStore.open(path)).close()
 
 
+async def test_half_a_transaction_that_a_power_cut_left_is_rolled_back(path: Path) -> None:
+    """Only at the very first start is there a rollback journal; later there is a log, which is read anyway."""
+    event_id = await made(path, "crm")
+    writing = apsw.Connection(str(path))
+    writing.pragma("journal_mode", "delete")
+    writing.execute("BEGIN IMMEDIATE; DELETE FROM event")
+    writing.cache_flush()
+    after = path.parent / "after"
+    after.mkdir()
+    for file in (path, path.with_name(f"{path.name}-journal")):
+        (after / file.name).write_bytes(file.read_bytes())
+    writing.close()
+    store = await SqliteStore.open(after / path.name)
+    assert [record.event.id for record in await store.events()] == [event_id]
+    await store.close()
+
+
 async def test_a_vulnerable_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
     await refused(path, StoreUnusable, "WAL-reset")

@@ -36,7 +36,10 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_private(path)
-        _check(path, create=create)
+        try:
+            _check(path, create=create, flags=apsw.SQLITE_OPEN_READONLY)
+        except apsw.ReadOnlyError:  # a crash left half a transaction: nothing can be read until it is rolled back
+            _check(path, create=create, flags=apsw.SQLITE_OPEN_READWRITE)
         connection = connect(path)
         _migrate(connection)
     except OSError as error:
@@ -100,9 +103,9 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _check(path: Path, *, create: bool) -> None:
+def _check(path: Path, *, create: bool, flags: int) -> None:
     """Look before anything is touched: the settings of `connect` alone would rewrite another program's file."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(str(path), flags=flags)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         _check_content(connection, path)
