@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage kafka schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage kafka kafka-jars schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ tests-with-coverage: $(READY)
 
 kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka
+
+kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no test waits for it
+	@$(BIN)/python -c 'from tests.kafka.real import jars; jars()'
 
 schema: $(READY) ## write config/relay.schema.json anew
 	@$(BIN)/relay schema > config/relay.schema.json

@@ -136,16 +136,16 @@ class App:
     async def _build_dispatcher(self, store: Store) -> Dispatcher:
         paces: dict[str, Pace] = {}
         lanes = []
+        built = {name: sinks.build(name, options) for name, options in self.config.sinks.items()}
+        self._stack.push_async_callback(_close_sinks, built)
         for name, options in self.config.sinks.items():
-            sink = sinks.build(name, options)
-            self._stack.push_async_callback(_close_sink, name, sink)
             if not options.enabled:
                 continue
             pace = paces.setdefault(options.pacing_key(name), Pace(options.rate))
             lanes.append(
                 Lane(
                     name,
-                    sink,
+                    built[name],
                     options,
                     store,
                     pace=pace,
@@ -291,6 +291,11 @@ async def _finish(runner: web.AppRunner, idle: Callable[[], Awaitable[None]]) ->
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_ANSWERS):
             await idle()
+
+
+async def _close_sinks(built: Mapping[str, Sink]) -> None:
+    """All at the same time: each may take its seconds, and several dead ones must not add up."""
+    await asyncio.gather(*(_close_sink(name, sink) for name, sink in built.items()))
 
 
 async def _close_sink(name: str, sink: Sink) -> None:
