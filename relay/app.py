@@ -7,28 +7,24 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
-from random import Random
 
 import aiohttp
 from aiohttp import web
 
-from relay import sinks
 from relay.admin import Admin, Readiness
+from relay.assembly import Assembly, Parts, changed_sinks
 from relay.clock import SystemClock
-from relay.config import Address, Config, parse_address, source_path
-from relay.dispatch import Dispatcher, Lane
-from relay.dyte import PROVIDER_KEY_URLS
-from relay.errors import RelayError, StartError, StoreUnavailable
+from relay.config import Address, Config, parse_address
+from relay.dispatch import Dispatcher
+from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
 from relay.gate import GateState
-from relay.gateway import Gateway, Rules, Source, SourceOptions
-from relay.keyring import FetchedKeys, PinnedKeys, fetch_document
-from relay.pace import Pace
-from relay.ports import Clock, Sink, Store
-from relay.routing import RouteTable
+from relay.gateway import Gateway, Source
+from relay.keyring import FetchedKeys
+from relay.lane import Lane
+from relay.ports import Clock, Sink
 from relay.stores import open_store, sqlite_path
 from relay.telemetry import Telemetry
 
@@ -37,6 +33,8 @@ log = logging.getLogger("relay")
 DRAIN = timedelta(seconds=5)
 """How long attempts under way may go on after the stop; then they are interrupted and their leases given back."""
 _CLOSE_SINK = 6.0
+_FIXED = ("store", "gateway", "admin")
+"""Parts of the configuration that are fixed for as long as the process runs: its file and its sockets."""
 _FINISH_ANSWERS = 3.0
 """No request outlives the gateway's hard end of 2.5 s."""
 _KEEP_ALIVE = 15.0
@@ -53,7 +51,7 @@ class App:
     """One running relay. Made by `running`."""
 
     def __init__(self, config: Config, *, telemetry: Telemetry, clock: Clock) -> None:
-        self.config = config
+        self._config = config
         self.telemetry = telemetry
         self._clock = clock
         self._stack = AsyncExitStack()
@@ -61,8 +59,23 @@ class App:
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._sampled_at = float("-inf")
+        self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
+        self.parts: Parts
+        """What is in force."""
+        self.refusal: str | None = None
+        """Why the newest configuration is not in force."""
         self.gateway_address: Address
         self.admin_address: Address
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.parts.config
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The sources in force."""
+        return self.parts.sources
 
     async def start(self) -> None:
         """Bring everything up, the public side last; raises StartError or StoreUnusable with nothing left running."""
@@ -82,12 +95,18 @@ class App:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        config = self.config
+        config = self._config
         self.store = await open_store(config.store.get_secret_value())
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
-        self.sources = await self._build_sources()
-        self.dispatcher = await self._build_dispatcher(self.store)
+        session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
+        self._stack.push_async_callback(session.close)
+        self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)
+        self.parts = self._assembly.make(config)
+        self._watch_keys(self.parts)
+        self._stack.push_async_callback(lambda: _close_sinks(self.parts.sinks))
+        lanes = self._assembly.lanes(self.parts, self.store, names=config.sinks)
+        self.dispatcher = Dispatcher(lanes, drain=DRAIN)
         self.telemetry.config_applied(config.hash)
         self.admin_address = await self._listen(
             Admin(exposition=self._exposition, readiness=self.readiness).application(), "admin", config.admin.listen
@@ -97,69 +116,57 @@ class App:
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
-        gateway = Gateway(config.gateway, self._rules(), self.store, telemetry=self.telemetry, clock=self._clock)
+        rules = self.parts.rules
+        self._gateway = Gateway(config.gateway, rules, self.store, telemetry=self.telemetry, clock=self._clock)
         self.gateway_address = await self._listen(
-            gateway.application(), "gateway", config.gateway.listen, idle=gateway.idle
+            self._gateway.application(), "gateway", config.gateway.listen, idle=self._gateway.idle
         )
 
-    def _rules(self) -> Rules:
-        config = self.config
-        orders = {name: options.order for name, options in config.sinks.items()}
-        return Rules(
-            sources={source_path(source.name, source.options): source for source in self.sources},
-            table=RouteTable(config.routes, orders=orders),
-            config=config.hash,
-        )
+    # Another configuration
 
-    async def _build_sources(self) -> list[Source]:
-        session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
-        self._stack.push_async_callback(session.close)
-        built = []
-        for name, options in self.config.sources.items():
-            keys = self._keys(name, options, session)
-            self._watch(keys.run(), f"keys-{name}", lasting=isinstance(keys, FetchedKeys))
-            built.append(Source(name=name, options=options, keys=keys))
-        return built
+    async def reload(self, config: Config) -> None:
+        """Put another configuration in force without losing a request.
 
-    def _keys(self, name: str, options: SourceOptions, session: aiohttp.ClientSession) -> PinnedKeys | FetchedKeys:
-        if options.pinned:
-            return PinnedKeys(options.pinned)
-        return FetchedKeys(
-            name,
-            url=options.public_key_url or PROVIDER_KEY_URLS[options.provider],
-            cache=self._state_folder() / "keys" / f"{name}.json",
-            fetch=lambda url: fetch_document(session, url),
-            clock=self._clock,
-            observer=self.telemetry,
-        )
+        All that can fail happens first. Sources and sinks that it does not change keep their keys, connections and
+        state. What waits for a sink that is gone stays in the store, and is counted.
 
-    async def _build_dispatcher(self, store: Store) -> Dispatcher:
-        paces: dict[str, Pace] = {}
-        lanes = []
-        built = {name: sinks.build(name, options) for name, options in self.config.sinks.items()}
-        self._stack.push_async_callback(_close_sinks, built)
-        for name, options in self.config.sinks.items():
-            if not options.enabled:
-                continue
-            pace = paces.setdefault(options.pacing_key(name), Pace(options.rate))
-            lanes.append(
-                Lane(
-                    name,
-                    built[name],
-                    options,
-                    store,
-                    pace=pace,
-                    telemetry=self.telemetry,
-                    clock=self._clock,
-                    rng=Random(),  # noqa: S311 - jitter, not a secret
-                )
-            )
-        return Dispatcher(lanes, drain=DRAIN)
+        Raises:
+            ConfigError: it changes what only a restart can change; nothing was changed.
+        """
+        before = self.parts
+        if fixed := [key for key in _FIXED if getattr(config, key) != getattr(before.config, key)]:
+            raise ConfigError(f"{', '.join(fixed)}: cannot change while the relay runs; restart it")
+        parts = self._assembly.make(config, before=before)
+        begun = self._assembly.lanes(parts, self.store, names=changed_sinks(before.config, config))
+        # From here on nothing fails, and all of it is in force before anything is awaited.
+        self.parts, self._gateway.rules, self.refusal = parts, parts.rules, None
+        gone = [name for name, sink in before.sinks.items() if parts.sinks.get(name) is not sink]
+        ended = [lane for name in gone if (lane := self._take_out(name)) is not None]
+        for lane in begun:
+            self.dispatcher.put(lane)
+        self._watch_keys(parts)
+        self.telemetry.config_applied(config.hash)
+        await self.dispatcher.end(ended)
+        await _close_sinks({name: before.sinks[name] for name in gone})
 
-    def _state_folder(self) -> Path:
-        """Where small files of ours lie: beside the store, or in `data` where the store is a server."""
-        path = sqlite_path(self.config.store.get_secret_value())
-        return Path("data") if path is None else path.parent
+    def refuse(self, problem: str) -> None:
+        """Say that a new configuration was refused: in the log, in a gauge, and in the detail of `/readyz`."""
+        self.refusal = problem
+        self.telemetry.config_refused(problem)
+
+    def _take_out(self, name: str) -> Lane | None:
+        lane = self.dispatcher.take_out(name)
+        if lane is not None:
+            self.telemetry.sink_removed(name)
+        return lane
+
+    def _watch_keys(self, parts: Parts) -> None:
+        """Fetch what wants to be fetched, and no longer what does not."""
+        wanted = set(parts.fetched.values())
+        for keys in self._key_tasks.keys() - wanted:
+            self._key_tasks.pop(keys).cancel()
+        for keys in wanted - self._key_tasks.keys():
+            self._key_tasks[keys] = self._watch(keys.run(), "keys")
 
     async def _listen(
         self, application: web.Application, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
@@ -186,7 +193,8 @@ class App:
         if self._stopping:
             checks["relay"] = "stopping"
         ready = all(state == "ok" for state in checks.values())
-        return Readiness(ready=ready, checks={**checks, **self._sink_checks()})
+        config = "ok" if self.refusal is None else f"the newest one was refused: {self.refusal}"
+        return Readiness(ready=ready, checks={**checks, **self._sink_checks(), "config": config})
 
     def _sink_checks(self) -> Mapping[str, str]:
         lanes = self.dispatcher.lanes
@@ -226,7 +234,7 @@ class App:
 
     # Work in the background
 
-    def _watch(self, work: object, name: str, *, lasting: bool = True) -> None:
+    def _watch(self, work: object, name: str) -> asyncio.Task[object]:
         """Run something for as long as the relay runs; should it end, the relay has failed."""
         task: asyncio.Task[object] = asyncio.ensure_future(work)  # type: ignore[call-overload]
         task.set_name(name)
@@ -235,19 +243,20 @@ class App:
 
         def ended(task: asyncio.Task[object]) -> None:
             self._background.discard(task)
-            if task.cancelled() or not lasting or self._failed.done():
+            if task.cancelled() or self._failed.done():
                 return
             result = task.exception() or task.result()
             error = result if isinstance(result, BaseException) else RelayError(f"{name} ended")
             self._failed.set_result(error)
 
         task.add_done_callback(ended)
+        return task
 
     async def _purge_regularly(self) -> None:
         """Forget what is past its retention, a little at a time."""
-        retention = self.config.retention
         while True:
             await asyncio.sleep(_PURGE_EVERY)
+            retention = self.config.retention
             now = self._clock.now()
             with contextlib.suppress(StoreUnavailable):  # counted where it matters; the next turn is near
                 forgotten = _PURGE_AT_ONCE

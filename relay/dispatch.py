@@ -1,314 +1,77 @@
-"""Lanes: one for each sink, each with its own claims, concurrency, time-out, rate, gate and retries.
-
-A lane claims what is due, lets the sink deliver, decides what follows, and settles. Nothing of one lane is shared with
-another (but the pace of sinks that post to one place), so that a sink in trouble troubles nobody else.
-"""
+"""All lanes: one for each sink, begun, replaced and ended together or each by itself."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from random import Random
 
-from relay.errors import DeliveryError, Rejected, StoreUnavailable, Unavailable
-from relay.gate import Gate, GateState
-from relay.model import Dead, Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
-from relay.options import LaneOptions
-from relay.pace import Pace
-from relay.ports import Clock, Outbox, Sink
-from relay.representation import represent
-from relay.retry import decide
-from relay.telemetry import Telemetry
-
-log = logging.getLogger("relay")
-
-_POLL = 1.0
-"""Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
-_STORE_PAUSE = 1.0
-"""Seconds to leave a store alone that could not do it."""
-_MOST_UNSETTLED = 1000
-"""Results that may wait for the store; with more, nothing is begun. Far above what waits for one commit."""
-_UNSETTLED_PAUSE = 0.05
-
-
-class Lane:
-    """One sink's lane. `run` works until it is told to `stop`."""
-
-    def __init__(
-        self,
-        name: str,
-        sink: Sink,
-        options: LaneOptions,
-        outbox: Outbox,
-        *,
-        pace: Pace,
-        telemetry: Telemetry,
-        clock: Clock,
-        rng: Random,
-    ) -> None:
-        self.name = name
-        self.gate = Gate()
-        self._sink = sink
-        self._options = options
-        self._outbox = outbox
-        self._pace = pace
-        self._telemetry = telemetry
-        self._clock = clock
-        self._rng = rng
-        self._stopping = asyncio.Event()
-        self._attempts: set[asyncio.Task[None]] = set()
-        self._results: list[Settled] = []
-        self._settled = asyncio.Event()
-        self._ended = False
-        self._told = self.gate.state
-
-    async def run(self) -> None:
-        """Claim, deliver, settle, until stopped; then finish what is under way."""
-        self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
-            while not self._stopping.is_set():
-                allowed = self._allowance()
-                if allowed <= 0:
-                    await self._until_allowed()
-                elif await self._begin(allowed, group) < allowed:
-                    await self._until_due()
-            if self._attempts:
-                await asyncio.wait(self._attempts)
-            self._ended = True
-            self._settled.set()  # the settler ends by itself: a settle that is cancelled may be recorded all the same
-        await self._settle()
-
-    def stop(self) -> None:
-        """Begin nothing new; what is under way ends within its time-out."""
-        self._stopping.set()
-
-    def abort(self) -> None:
-        """Interrupt what is under way; the leases are given back."""
-        for task in self._attempts:
-            task.cancel()
-
-    def _allowance(self) -> int:
-        """How many attempts may be begun now."""
-        if len(self._results) >= _MOST_UNSETTLED:
-            return 0
-        now = asyncio.get_running_loop().time()
-        free = self._options.concurrency - len(self._attempts)
-        return self._pace.allowance(self.gate.allowance(free, now), now)
-
-    async def _begin(self, allowed: int, group: asyncio.TaskGroup) -> int:
-        """Claim up to so many and begin to deliver them; how many there were."""
-        now, lease = self._clock.now(), self._options.lease
-        loop = asyncio.get_running_loop()
-        self._pace.took(allowed, loop.time())  # before anything is awaited: another lane may share the pace
-        claimed: Sequence[Delivery] = ()
-        try:
-            claimed = await self._outbox.claim(self.name, limit=allowed, now=now, lease=lease)
-        except StoreUnavailable as error:
-            self._telemetry.store_failed(error.kind, str(error))
-            await self._pause(_STORE_PAUSE)
-        finally:
-            self._pace.took(len(claimed) - allowed, loop.time())
-        for delivery in claimed:
-            if self._stopping.is_set():
-                self._give_back(delivery)
-            else:
-                self._start(delivery, group)
-        return len(claimed)
-
-    def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        self.gate.begun()
-        task = group.create_task(self._attempt(delivery), name=f"attempt-{self.name}")
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
-
-    async def _until_allowed(self) -> None:
-        """Wait for the gate, the pace or a free slot, whichever is in the way."""
-        now = asyncio.get_running_loop().time()
-        closed = max(self.gate.wait(now), self._pace.wait(now))
-        if len(self._results) >= _MOST_UNSETTLED:
-            await self._pause(_UNSETTLED_PAUSE)
-        elif closed > 0 or not self._attempts:
-            await self._pause(min(max(closed, 0.001), _POLL))
-        else:  # every slot is taken, or the probe is under way
-            await self._or_stop(asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED))
-
-    async def _until_due(self) -> None:
-        """Wait until something may have come due."""
-        try:
-            due = await self._outbox.next_due(self.name)
-        except StoreUnavailable:
-            due = None
-        seconds = _POLL if due is None else (due - self._clock.now()).total_seconds()
-        await self._or_stop(self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _or_stop(self, waiting: Coroutine[object, object, object]) -> None:
-        """Wait for this, or for the stop."""
-        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _attempt(self, delivery: Delivery) -> None:
-        """Deliver once, and note what follows. Never raises but when it is cancelled at the end of the drain."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        probe = self.gate.state is not GateState.OPEN
-        try:
-            verdict = await self._deliver(delivery, probe=probe)
-        except asyncio.CancelledError:
-            self._give_back(delivery)
-            self.gate.cancelled()
-            raise
-        self._tell_gate()
-        self._telemetry.delivery_attempted(delivery, verdict, loop.time() - started)
-        self._note(delivery, verdict)
-
-    async def _deliver(self, delivery: Delivery, *, probe: bool) -> Verdict:
-        if delivery.tries > self._options.retry.max_attempts:
-            return self._lost(delivery)
-        try:
-            result = await self._ask(delivery)
-        except Exception as error:  # a bug of ours, or of a library; it may be this event's shape, so it must end
-            log.exception("delivery.crashed", extra=delivery.log_context())
-            result = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
-            self.gate.cancelled()
-        if isinstance(result, str):
-            return Delivered(receipt=result)
-        # A probe asks about the sink and burns nothing, also not the last attempt; only what crashes us must end.
-        return self._decide(delivery, result, free=probe and result.failure.reason is not Reason.POISON)
-
-    async def _ask(self, delivery: Delivery) -> str | DeliveryError:
-        """Let the sink deliver, and the gate know. A receipt, or why there is none."""
-        try:
-            represented = represent(delivery, select=self._options.select, redact=self._options.redact)
-        except Rejected as error:  # by us: it says nothing about the sink
-            self.gate.cancelled()
-            return error
-        try:
-            receipt = await self._within_time(represented)
-        except DeliveryError as error:
-            self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time())
-            return error
-        self.gate.succeeded()
-        return receipt
-
-    def _decide(self, delivery: Delivery, error: DeliveryError, *, free: bool) -> Verdict:
-        judged = replace(delivery, tries=delivery.tries - 1) if free else delivery
-        verdict = decide(self._options.retry, judged, error, now=self._clock.now(), rng=self._rng)
-        return replace(verdict, counted=False) if free and isinstance(verdict, Retry) else verdict
-
-    def _lost(self, delivery: Delivery) -> Dead:
-        """Every attempt was begun, and the last ones never ended: they took the process with them."""
-        self.gate.cancelled()
-        detail = f"{delivery.tries - 1} attempts were begun and the last never ended; the relay may have died of it"
-        return Dead(failure=Failure(reason=Reason.EXHAUSTED, detail=detail))
-
-    def _tell_gate(self) -> None:
-        if self.gate.state is not self._told:
-            self._told = self.gate.state
-            self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
-
-    def _give_back(self, delivery: Delivery) -> None:
-        """End the lease at once; nothing was learnt, and nothing is burnt."""
-        failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
-        self._note(delivery, Retry(failure=failure, at=self._clock.now(), counted=False))
-
-    async def _within_time(self, delivery: Delivery) -> str:
-        try:
-            async with asyncio.timeout(self._options.timeout.total_seconds()):
-                return await self._sink.deliver(delivery)
-        except TimeoutError as error:
-            detail = f"no result within {self._options.timeout.total_seconds():g} s; it may have arrived all the same"
-            raise Unavailable(Reason.TIMEOUT, detail) from error
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            raise Unavailable(Reason.RESET, "the sink's client gave up by itself; it may have arrived") from error
-
-    def _note(self, delivery: Delivery, verdict: Verdict) -> None:
-        self._results.append((delivery, verdict))
-        self._settled.set()
-
-    async def _settle_regularly(self) -> None:
-        while not self._ended:
-            await self._settled.wait()
-            self._settled.clear()
-            await self._settle()
-
-    async def _settle(self) -> None:
-        """Record all results that wait, in one go; keep them where the store cannot take them now."""
-        results, self._results = self._results, []
-        if not results:
-            return
-        try:
-            recorded = await self._outbox.settle(results, now=self._clock.now())
-        except StoreUnavailable as error:
-            self._telemetry.store_failed(error.kind, str(error))
-            self._results = results + self._results
-            if not self._stopping.is_set():  # at the end the leases run out by themselves
-                await self._pause(_STORE_PAUSE)
-                self._settled.set()
-            return
-        except asyncio.CancelledError:
-            self._results = results + self._results
-            raise
-        now = self._clock.now()
-        for (delivery, verdict), done in zip(results, recorded, strict=True):
-            self._telemetry.delivery_settled(delivery, verdict, recorded=done, now=now)
+from relay.lane import Lane
 
 
 class Dispatcher:
-    """All lanes."""
+    """All lanes. A lane that ends by an error of ours ends the relay: `failed` tells."""
 
     def __init__(self, lanes: Sequence[Lane], *, drain: timedelta) -> None:
-        self._lanes = lanes
+        self._lanes = {lane.name: lane for lane in lanes}
         self._drain = drain
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
         """The lanes, by the name of their sink."""
-        return {lane.name: lane for lane in self._lanes}
+        return self._lanes
 
     def start(self) -> None:
         """Begin to deliver."""
-        self._tasks = [asyncio.create_task(lane.run(), name=f"lane-{lane.name}") for lane in self._lanes]
+        for lane in self._lanes.values():
+            self._run(lane)
+
+    def put(self, lane: Lane) -> Lane | None:
+        """Begin a lane, and return the one of the same sink that it replaces; `end` that one.
+
+        Both may be at work for a while: what the old one has begun is leased to it, so the new one does not take it.
+        """
+        replaced = self._lanes.get(lane.name)
+        self._lanes[lane.name] = lane
+        self._run(lane)
+        return replaced
+
+    def take_out(self, name: str) -> Lane | None:
+        """Forget a sink's lane, and return it; `end` it."""
+        return self._lanes.pop(name, None)
 
     async def failed(self) -> BaseException:
         """Return the error of a lane that ended by one; lanes are not meant to."""
-        while True:
-            if not self._tasks:
-                await asyncio.Event().wait()
-            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    return error
-            await asyncio.Event().wait()
+        return await asyncio.shield(self._failed)
 
     async def stop(self) -> None:
-        """Finish within the drain time; interrupt and give back what has not."""
-        for lane in self._lanes:
+        """End all lanes."""
+        await self.end(list(self._tasks))
+
+    async def end(self, lanes: Collection[Lane]) -> None:
+        """Let lanes finish within the drain time; interrupt and give back what has not."""
+        tasks = [self._tasks[lane] for lane in lanes if lane in self._tasks]
+        for lane in lanes:
             lane.stop()
-        if not self._tasks:
+        if not tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=self._drain.total_seconds())
+        _, late = await asyncio.wait(tasks, timeout=self._drain.total_seconds())
         if late:
-            for lane in self._lanes:
+            for lane in lanes:
                 lane.abort()
             _, stuck = await asyncio.wait(late, timeout=self._drain.total_seconds())
             for task in stuck:
                 task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, lane: Lane) -> None:
+        task = asyncio.create_task(lane.run(), name=f"lane-{lane.name}")
+        self._tasks[lane] = task
+        task.add_done_callback(lambda _: self._ended(lane, task))
+
+    def _ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(lane, None)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_result(error)

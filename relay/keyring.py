@@ -67,9 +67,6 @@ class PinnedKeys:
         """Pinned keys have none."""
         return None
 
-    async def run(self) -> None:
-        """Nothing to do."""
-
 
 class _Cached(BaseModel):
     """What is kept on disk."""
@@ -95,7 +92,7 @@ class FetchedKeys:
         observer: Observer,
     ) -> None:
         self._source = source
-        self._url = url
+        self.url = url
         self._cache = cache
         self._fetch = fetch
         self._clock = clock
@@ -158,12 +155,12 @@ class FetchedKeys:
     async def _fetch_once(self) -> bool:
         self._tried_at = self._clock.now()
         try:
-            key = read_document(await self._fetch(self._url))
+            key = read_document(await self._fetch(self.url))
         except KeyFetchFailed as error:
             self._observer.key_fetched(self._source, error.result, str(error))
             return False
         except BadKey as error:
-            self._observer.key_fetched(self._source, "invalid", f"{self._url}: {error}")
+            self._observer.key_fetched(self._source, "invalid", f"{self.url}: {error}")
             return False
         self._take(key)
         return True
@@ -176,9 +173,7 @@ class FetchedKeys:
         if changed:
             previous, replaced_at = known[0].pem, now
         self._keys = (key, *(known if changed else self._keys[1:]))
-        self._state = _Cached(
-            url=self._url, current=key.pem, fetched_at=now, previous=previous, replaced_at=replaced_at
-        )
+        self._state = _Cached(url=self.url, current=key.pem, fetched_at=now, previous=previous, replaced_at=replaced_at)
         uncached = self._save(self._state)
         result, verb = ("changed", "now ") if changed else ("ok", "")
         self._observer.key_fetched(self._source, result, f"{verb}{key.fingerprint[:16]}{uncached}")
@@ -193,7 +188,7 @@ class FetchedKeys:
         except (OSError, ValidationError, BadKey) as error:
             self._observer.key_fetched(self._source, "invalid", f"cached key {self._cache}: {type(error).__name__}")
             return
-        if state.url == self._url:
+        if state.url == self.url:
             self._state, self._keys = state, tuple(keys)
 
     def _save(self, state: _Cached) -> str:

@@ -207,6 +207,16 @@ class Telemetry:
         """How long ago the source's key was fetched."""
         self._key_age.labels(source).set(seconds)
 
+    def sink_removed(self, sink: str) -> None:
+        """The configuration has this sink no more, or disables it; its backlog stays and is counted."""
+        for each in GateState:
+            self._sink_state.remove(sink, each)
+
+    def config_refused(self, problem: str) -> None:
+        """A new configuration was refused; the old one stays in force."""
+        self._reload.set(0)
+        log.error("config.refused", extra={"detail": problem})
+
     def config_applied(self, config_hash: str) -> None:
         """A configuration is in force."""
         self._config_info.clear()

@@ -172,3 +172,20 @@ async def _arrives_after_a_restart(folder: Path, receiver: FakeHttp, given: str)
 def _end_leases(file: Path) -> None:
     with apsw.Connection(str(file)) as connection:
         connection.execute("UPDATE delivery SET due_at = 0 WHERE state = 'pending'")
+
+
+async def test_a_hangup_reads_the_configuration_again(tmp_path: Path) -> None:
+    async with serving(tmp_path) as process, sender(f"http://{process.gateway}") as posting:
+        sinks = {"new": {"type": "file", "path": str(tmp_path / "new.jsonl")}}
+        await asyncio.to_thread(lambda: write_config(tmp_path, sinks=sinks))
+        process.process.send_signal(signal.SIGHUP)
+        await process.logged("config.applied")
+        assert (await posting.post()).status == 200
+        await process.logged("delivery.delivered")
+        await asyncio.to_thread((tmp_path / "relay.yaml").write_text, "sinks: {crm: {type: http}}")
+        process.process.send_signal(signal.SIGHUP)
+        refused = await process.logged("config.refused")
+        assert "sinks.crm.url: is missing" in refused["detail"]
+        assert (await posting.post(orjson.dumps(payload(meeting="m-2")))).status == 200
+        await process.logged("delivery.delivered")
+    assert len(await asyncio.to_thread((tmp_path / "new.jsonl").read_bytes)) > 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from relay.dispatch import Dispatcher, Lane
+from relay.dispatch import Dispatcher
+from relay.lane import Lane
 from relay.model import Admission
 from relay.options import LaneOptions
 from relay.pace import Pace
@@ -77,11 +78,12 @@ async def started(*lanes: Lane, drain: float = 5.0) -> AsyncIterator[Dispatcher]
     """The lanes at work; at the end they are stopped, and none may have died."""
     dispatcher = Dispatcher(lanes, drain=timedelta(seconds=drain))
     dispatcher.start()
+    tasks = list(dispatcher._tasks.values())
     try:
         yield dispatcher
     finally:
         await dispatcher.stop()
-    for task in dispatcher._tasks:
+    for task in tasks:
         assert task.done()
         assert not task.cancelled()
         task.result()

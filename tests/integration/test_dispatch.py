@@ -11,9 +11,9 @@ from random import Random
 import pytest
 
 from relay.clock import SystemClock
-from relay.dispatch import Lane
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.gate import GateState
+from relay.lane import Lane
 from relay.model import Delivery, Reason, Retry
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.lanes import QUICK, Rig, rigged, started

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relay import dispatch
+from relay import lane as lanes
 from relay.clock import SystemClock
 from relay.errors import Misconfigured
 from relay.model import Reason
@@ -152,7 +152,7 @@ async def test_a_store_that_takes_no_results_is_not_asked_for_ever_more(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk may allow claims and refuse results; what waits for it must not grow with the backlog."""
-    monkeypatch.setattr(dispatch, "_MOST_UNSETTLED", 10)
+    monkeypatch.setattr(lanes, "_MOST_UNSETTLED", 10)
     await rig.accept(*(admission("crm") for _ in range(60)))
     rig.outbox.settles_fail = True
     sink = ScriptedSink()
@@ -226,4 +226,4 @@ async def test_a_retry_is_made_when_it_is_due_and_not_a_poll_later(tmp_path: Pat
         async with started(rig.lane(sink)):
             await sink.took(1)
         assert delivery.attempt == 1
-        assert loop.time() - began < dispatch._POLL
+        assert loop.time() - began < lanes._POLL

@@ -1,0 +1,111 @@
+"""From a configuration to the parts that it describes. Nothing is started here: that is for who owns lifetimes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+import aiohttp
+
+from relay import sinks
+from relay.config import Config, source_path
+from relay.dyte import PROVIDER_KEY_URLS
+from relay.gateway import Rules, Source, SourceOptions
+from relay.keyring import FetchedKeys, PinnedKeys, fetch_document
+from relay.lane import Lane
+from relay.model import value
+from relay.pace import Pace
+from relay.ports import Clock, Keys, Outbox, Sink
+from relay.routing import RouteTable
+from relay.stores import sqlite_path
+from relay.telemetry import Telemetry
+
+
+@value
+class Parts:
+    """All that one configuration makes. A reload makes the next one, and takes over what does not change."""
+
+    config: Config
+    sources: Sequence[Source]
+    sinks: Mapping[str, Sink]
+    rules: Rules
+
+    @property
+    def fetched(self) -> Mapping[str, FetchedKeys]:
+        """The keys that want to be fetched, by source."""
+        return {source.name: source.keys for source in self.sources if isinstance(source.keys, FetchedKeys)}
+
+
+class Assembly:
+    """Makes parts."""
+
+    def __init__(self, *, session: aiohttp.ClientSession, telemetry: Telemetry, clock: Clock) -> None:
+        self._session = session
+        self._telemetry = telemetry
+        self._clock = clock
+        self._paces: dict[tuple[str, str], Pace] = {}
+
+    def make(self, config: Config, *, before: Parts | None = None) -> Parts:
+        """The parts of a configuration; sinks of the same options and keys of the same address are those of before."""
+        sources = [
+            Source(name=name, options=options, keys=self._keys(name, options, config, before))
+            for name, options in config.sources.items()
+        ]
+        kept = before.sinks if before else {}
+        changed = changed_sinks(before.config, config) if before else config.sinks.keys()
+        made = {
+            name: sinks.build(name, options) if name in changed else kept[name]
+            for name, options in config.sinks.items()
+        }
+        orders = {name: options.order for name, options in config.sinks.items()}
+        rules = Rules(
+            sources={source_path(source.name, source.options): source for source in sources},
+            table=RouteTable(config.routes, orders=orders),
+            config=config.hash,
+        )
+        return Parts(config=config, sources=sources, sinks=made, rules=rules)
+
+    def lanes(self, parts: Parts, outbox: Outbox, *, names: Collection[str]) -> list[Lane]:
+        """A new lane for each of these sinks that is enabled."""
+        return [
+            Lane(
+                name,
+                parts.sinks[name],
+                options,
+                outbox,
+                pace=self._paces.setdefault((options.pacing_key(name), str(options.rate)), Pace(options.rate)),
+                telemetry=self._telemetry,
+                clock=self._clock,
+                rng=Random(),  # noqa: S311 - jitter, not a secret
+            )
+            for name, options in parts.config.sinks.items()
+            if name in names and options.enabled
+        ]
+
+    def _keys(self, name: str, options: SourceOptions, config: Config, before: Parts | None) -> Keys:
+        if options.pinned:
+            return PinnedKeys(options.pinned)
+        url = options.public_key_url or PROVIDER_KEY_URLS[options.provider]
+        known = before.fetched.get(name) if before else None
+        if known is not None and known.url == url:
+            return known
+        return FetchedKeys(
+            name,
+            url=url,
+            cache=_state_folder(config) / "keys" / f"{name}.json",
+            fetch=lambda url: fetch_document(self._session, url),
+            clock=self._clock,
+            observer=self._telemetry,
+        )
+
+
+def changed_sinks(before: Config, after: Config) -> set[str]:
+    """Sinks that are new or have other options."""
+    return {name for name, options in after.sinks.items() if options != before.sinks.get(name)}
+
+
+def _state_folder(config: Config) -> Path:
+    """Where small files of ours lie: beside the store, or in `data` where the store is a server."""
+    path = sqlite_path(config.store.get_secret_value())
+    return Path("data") if path is None else path.parent
