@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage kafka kafka-jars schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash kafka kafka-jars schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ tests-with-coverage: $(READY)
 	@$(BIN)/python -m pytest -q $(TEST_JOBS) --cov=relay --cov-branch --cov-report=
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100 --show-missing
 	@echo "all of relay/, for information:" && $(BIN)/coverage report --format=total
+
+crash: $(READY) ## kill the relay CYCLES times under load and look for what it lost
+	@$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),50) $(if $(SEED),--seed $(SEED))
 
 kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka
