@@ -15,6 +15,7 @@ from relay.gateway import Rules, Source, SourceOptions
 from relay.keyring import FetchedKeys, PinnedKeys, fetch_document
 from relay.lane import Lane
 from relay.model import value
+from relay.options import Rate
 from relay.pace import Pace
 from relay.ports import Clock, Keys, Outbox, Sink
 from relay.routing import RouteTable
@@ -44,7 +45,7 @@ class Assembly:
         self._session = session
         self._telemetry = telemetry
         self._clock = clock
-        self._paces: dict[tuple[str, str], Pace] = {}
+        self._paces: dict[str, Pace] = {}
 
     def make(self, config: Config, *, before: Parts | None = None) -> Parts:
         """The parts of a configuration; sinks of the same options and keys of the same address are those of before."""
@@ -67,14 +68,15 @@ class Assembly:
         return Parts(config=config, sources=sources, sinks=made, rules=rules)
 
     def lanes(self, parts: Parts, outbox: Outbox, *, names: Collection[str]) -> list[Lane]:
-        """A new lane for each of these sinks that is enabled."""
+        """A new lane for each of these sinks that is enabled. It sets the paces: call it as the parts come in force."""
+        self._set_paces(parts.config)
         return [
             Lane(
                 name,
                 parts.sinks[name],
                 options,
                 outbox,
-                pace=self._paces.setdefault((options.pacing_key(name), str(options.rate)), Pace(options.rate)),
+                pace=self._paces[options.pacing_key(name)],
                 telemetry=self._telemetry,
                 clock=self._clock,
                 rng=Random(),  # noqa: S311 - jitter, not a secret
@@ -82,6 +84,16 @@ class Assembly:
             for name, options in parts.config.sinks.items()
             if name in names and options.enabled
         ]
+
+    def _set_paces(self, config: Config) -> None:
+        """One pace for each place that is posted to; of several sinks of one place, the slowest rate holds for all."""
+        rates: dict[str, list[Rate]] = {}
+        for name, options in config.sinks.items():
+            given = rates.setdefault(options.pacing_key(name), [])
+            given += [] if options.rate is None else [options.rate]
+        for key, given in rates.items():
+            slowest = min(given, key=lambda rate: rate.per_second, default=None)
+            self._paces.setdefault(key, Pace(slowest)).change(slowest)
 
     def _keys(self, name: str, options: SourceOptions, config: Config, before: Parts | None) -> Keys:
         if options.pinned:

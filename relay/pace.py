@@ -12,10 +12,15 @@ class Pace:
     """Lets so many through per time, evenly, with bursts of one second's worth (at least one). `now` is monotonic."""
 
     def __init__(self, rate: Rate | None) -> None:
+        self._at = 0.0
+        self._tokens = float("inf")
+        self.change(rate)
+
+    def change(self, rate: Rate | None) -> None:
+        """Keep to another rate from now on; what was saved up beyond its burst is gone."""
         self._per_second = None if rate is None else rate.per_second
         self._burst = 1.0 if rate is None else max(1.0, rate.per_second)
-        self._tokens = self._burst
-        self._at = 0.0
+        self._tokens = min(self._tokens, self._burst)
 
     def allowance(self, wanted: int, now: float) -> int:
         """How many of the wanted may go now."""

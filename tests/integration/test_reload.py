@@ -154,3 +154,17 @@ async def test_no_request_is_lost_and_nothing_arrives_twice_over_many_reloads(tm
         await relay.drained()
     assert len(sent) > 20
     assert sorted(meetings(tmp_path, "audit")) == sorted(sent)
+
+
+async def test_sinks_of_one_channel_keep_to_the_slowest_of_their_rates_also_after_a_reload(tmp_path: Path) -> None:
+    def channel(*rates: str) -> dict[str, Any]:
+        url = "https://hooks.slack.example/services/T/B/X"
+        return {f"slack-{at}": {"type": "slack", "webhook_url": url, "rate": rate} for at, rate in enumerate(rates)}
+
+    async with relay_running(tmp_path, sinks=channel("1/s", "30/m"), routes=[]) as relay:
+        kept, other = (relay.app.dispatcher.lanes[f"slack-{at}"]._pace for at in range(2))
+        assert kept is other
+        assert kept._per_second == 0.5
+        await relay.app.reload(changed(tmp_path, sinks=channel("1/s", "6/m"), routes=[]))
+        assert relay.app.dispatcher.lanes["slack-0"]._pace is relay.app.dispatcher.lanes["slack-1"]._pace is kept
+        assert kept._per_second == 0.1

@@ -133,3 +133,15 @@ def test_a_clock_that_stands_still_or_turns_back_earns_nothing() -> None:
     assert pace.allowance(1, 50.0) == 0
     assert pace.wait(50.0) == pytest.approx(1.0)
     assert pace.wait(100.5) == pytest.approx(0.5)
+
+
+def test_another_rate_holds_at_once_and_nothing_beyond_its_burst_is_left() -> None:
+    pace = Pace(Rate.parse("10/s"))
+    assert pace.allowance(20, now=100.0) == 10
+    pace.change(Rate.parse("1/s"))
+    assert pace.allowance(20, now=100.0) == 1
+    pace.took(1, now=100.0)
+    pace.change(Rate.parse("10/s"))
+    assert pace.allowance(20, now=100.0) == 0
+    pace.change(None)
+    assert pace.allowance(20, now=100.0) == 20
