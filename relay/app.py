@@ -50,12 +50,10 @@ _SAMPLE_AGE = 2.0
 class App:
     """One running relay. Made by `running`."""
 
-    def __init__(self, config: Config, *, telemetry: Telemetry, clock: Clock) -> None:
-        self._config = config
+    def __init__(self, *, telemetry: Telemetry, clock: Clock) -> None:
         self.telemetry = telemetry
         self._clock = clock
         self._stack = AsyncExitStack()
-        self._background: set[asyncio.Task[object]] = set()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._sampled_at = float("-inf")
@@ -77,10 +75,10 @@ class App:
         """The sources in force."""
         return self.parts.sources
 
-    async def start(self) -> None:
+    async def start(self, config: Config) -> None:
         """Bring everything up, the public side last; raises StartError or StoreUnusable with nothing left running."""
         try:
-            await self._start()
+            await self._start(config)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -94,8 +92,7 @@ class App:
         self._stopping = True
         await self._stack.aclose()
 
-    async def _start(self) -> None:
-        config = self._config
+    async def _start(self, config: Config) -> None:
         self.store = await open_store(config.store.get_secret_value())
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
@@ -238,11 +235,9 @@ class App:
         """Run something for as long as the relay runs; should it end, the relay has failed."""
         task: asyncio.Task[object] = asyncio.ensure_future(work)  # type: ignore[call-overload]
         task.set_name(name)
-        self._background.add(task)
         self._stack.push_async_callback(_cancel, task)
 
         def ended(task: asyncio.Task[object]) -> None:
-            self._background.discard(task)
             if task.cancelled() or self._failed.done():
                 return
             result = task.exception() or task.result()
@@ -273,8 +268,8 @@ async def running(
     config: Config, *, telemetry: Telemetry | None = None, clock: Clock | None = None
 ) -> AsyncIterator[App]:
     """A relay that runs inside the `async with`, and is stopped in order at its end."""
-    app = App(config, telemetry=telemetry or Telemetry(), clock=clock or SystemClock())
-    await app.start()
+    app = App(telemetry=telemetry or Telemetry(), clock=clock or SystemClock())
+    await app.start(config)
     try:
         yield app
     finally:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
-from relay.errors import DeliveryError, Rejected, StoreUnavailable, Unavailable
+from relay.errors import DeliveryError, StoreUnavailable, Unavailable
 from relay.gate import Gate, GateState
 from relay.model import Dead, Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
 from relay.options import LaneOptions
@@ -193,10 +193,6 @@ class Lane:
         """Let the sink deliver, and the gate know. A receipt, or why there is none."""
         try:
             represented = represent(delivery, select=self._options.select, redact=self._options.redact)
-        except Rejected as error:  # by us: it says nothing about the sink
-            self.gate.cancelled()
-            return error
-        try:
             receipt = await self._within_time(represented)
         except DeliveryError as error:
             self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time())

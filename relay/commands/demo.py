@@ -47,7 +47,7 @@ def demo(meetings: int, keep: bool, gateway_port: int, admin_port: int) -> None:
         with tempfile.TemporaryDirectory(prefix="dyte-relay-") as folder:
             complete = run_async(_demo(Path(folder), meetings, keep=keep, ports=(gateway_port, admin_port)))
     finally:
-        listener.stop()
+        logs.stop(listener)
     if not complete:
         raise SystemExit(FAILED)
 

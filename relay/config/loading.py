@@ -56,12 +56,7 @@ def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
         InvalidConfig: the file cannot be read, or its `store` is wrong.
     """
     findings = Findings(file=str(path))
-    config = None
-    if (data := _bytes(FilePath(path), findings)) is not None:
-        root = parse(data, findings)
-        if isinstance(root, MapNode):
-            root = replace(root, entries={key: entry for key, entry in root.entries.items() if key == "store"})
-        config = _config(root, Variables(env=env, folder=FilePath(path).parent, findings=findings), findings)
+    config = _read(FilePath(path), env, findings, only="store")
     if config is None:
         raise InvalidConfig(findings.errors)
     return config.store.get_secret_value()
@@ -70,13 +65,20 @@ def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
 def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
     """Everything that is wrong with a file, and what is hardly meant. Reads only; raises nothing."""
     findings = Findings(file=str(path))
-    config = None
-    if (data := _bytes(FilePath(path), findings)) is not None:
-        config = _config(
-            parse(data, findings), Variables(env=env, folder=FilePath(path).parent, findings=findings), findings
-        )
+    config = _read(FilePath(path), env, findings)
     errors = findings.errors
     return Report(config=None if errors else config, errors=errors, warnings=findings.warnings)
+
+
+def _read(file: FilePath, env: Mapping[str, str], findings: Findings, *, only: str | None = None) -> Config | None:
+    """The configuration in a file, with `only` of one of its parts."""
+    data = _bytes(file, findings)
+    if data is None:
+        return None
+    root = parse(data, findings)
+    if only is not None and isinstance(root, MapNode):
+        root = replace(root, entries={key: entry for key, entry in root.entries.items() if key == only})
+    return _config(root, Variables(env=env, folder=file.parent, findings=findings), findings)
 
 
 def _bytes(file: FilePath, findings: Findings) -> bytes | None:
