@@ -7,7 +7,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/relay
 COPY requirements/runtime.txt requirements/runtime.txt
-RUN /opt/relay/bin/pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
+RUN /opt/relay/bin/pip install --no-deps --require-hashes --only-binary :all: -r requirements/runtime.txt
 COPY pyproject.toml README.md ./
 COPY relay relay
 RUN pip install "hatchling>=1.27,<2" \

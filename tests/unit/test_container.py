@@ -54,7 +54,8 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
 def test_the_image_installs_only_hashed_wheels() -> None:
     installs = [rest for name, rest in instructions() if name == "RUN" and "requirements" in rest]
     assert installs
-    assert all("--require-hashes" in rest and "--only-binary :all:" in rest for rest in installs)
+    # Without --no-deps pip resolves anew, and the release of a newer dependency with an extra breaks the build.
+    assert all({"--no-deps", "--require-hashes", "--only-binary"} <= set(rest.split()) for rest in installs)
 
 
 def test_the_image_and_relay_yaml_agree_on_ports_and_folders() -> None:
