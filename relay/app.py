@@ -20,10 +20,10 @@ from relay.clock import SystemClock
 from relay.config import Address, Config, parse_address
 from relay.dispatch import Dispatcher
 from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
-from relay.gate import GateState
 from relay.gateway import Gateway, Source
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
+from relay.model import GateState
 from relay.ports import Clock, Sink
 from relay.stores import open_store, sqlite_path
 from relay.telemetry import Telemetry
@@ -42,7 +42,7 @@ _LINGER = 1.0
 """How long the rest of a body that was refused is read and thrown away, so that its sender sees the answer."""
 _PURGE_EVERY = 60.0
 _PURGE_AT_ONCE = 200
-"""Events forgotten in one commit: few, so that no answer waits long behind it."""
+"""Events looked at in one commit: few, so that no answer waits long behind it."""
 _SAMPLE_AGE = 2.0
 """Seconds that a count of the backlog is good for; scrapes may come from several servers."""
 
@@ -105,6 +105,8 @@ class App:
         lanes = self._assembly.lanes(self.parts, self.store, names=config.sinks)
         self.dispatcher = Dispatcher(lanes, drain=DRAIN)
         self.telemetry.config_applied(config.hash)
+        self.telemetry.recovered(await self._recover())
+        self.dispatcher.obey(await self.store.wishes())
         self.admin_address = await self._listen(
             Admin(exposition=self._exposition, readiness=self.readiness).application(), "admin", config.admin.listen
         )
@@ -113,11 +115,19 @@ class App:
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
+        self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
         rules = self.parts.rules
         self._gateway = Gateway(config.gateway, rules, self.store, telemetry=self.telemetry, clock=self._clock)
         self.gateway_address = await self._listen(
             self._gateway.application(), "gateway", config.gateway.listen, idle=self._gateway.idle
         )
+
+    async def _recover(self) -> int:
+        """Give back at once what an earlier process had begun when it died."""
+        try:
+            return await self.store.recover(now=self._clock.now())
+        except StoreUnavailable as error:
+            raise StartError(f"{error}; the store cannot be written: see what holds it, or free space") from error
 
     # Another configuration
 
@@ -251,16 +261,20 @@ class App:
         """Forget what is past its retention, a little at a time."""
         while True:
             await asyncio.sleep(_PURGE_EVERY)
-            retention = self.config.retention
-            now = self._clock.now()
             with contextlib.suppress(StoreUnavailable):  # counted where it matters; the next turn is near
-                forgotten = _PURGE_AT_ONCE
-                while forgotten == _PURGE_AT_ONCE:
-                    forgotten = await self.store.purge(
-                        delivered_before=now - retention.delivered,
-                        dead_before=now - retention.dead,
-                        limit=_PURGE_AT_ONCE,
-                    )
+                await self._purge()
+
+    async def _purge(self) -> None:
+        retention, now = self.config.retention, self._clock.now()
+        after: int | None = 0
+        while after is not None:
+            step = await self.store.purge(
+                delivered_before=now - retention.delivered,
+                dead_before=now - retention.dead,
+                after=after,
+                limit=_PURGE_AT_ONCE,
+            )
+            after = step.next
 
 
 @asynccontextmanager

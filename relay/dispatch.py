@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
+from relay.errors import StoreUnavailable
 from relay.lane import Lane
+from relay.model import Failure, GateState, Wish
+from relay.ports import Clock, Switchboard
+from relay.telemetry import Telemetry
+
+_FOLLOW_EVERY = 1.0
+"""Seconds from a person's wish to its fulfilment, at most; and from a gate's change to its place in the store."""
 
 
 class Dispatcher:
@@ -17,11 +24,37 @@ class Dispatcher:
         self._drain = drain
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._wishes: Mapping[str, Wish] = {}
+        self._reported: dict[str, tuple[GateState, Failure | None]] = {}
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
         """The lanes, by the name of their sink."""
         return self._lanes
+
+    async def follow(self, board: Switchboard, *, clock: Clock, telemetry: Telemetry) -> None:
+        """Do what people want of the sinks, and keep in the store what the lanes say of them; for ever."""
+        while True:
+            try:
+                self.obey(await board.wishes())
+                await self._report(board, clock)
+            except StoreUnavailable as error:
+                telemetry.store_failed(error.kind, str(error))
+            await asyncio.sleep(_FOLLOW_EVERY)
+
+    def obey(self, wishes: Mapping[str, Wish]) -> None:
+        """Do what people want, by sink; also of lanes that come later."""
+        self._wishes = wishes
+        for name, lane in self._lanes.items():
+            if name in wishes:
+                lane.obey(wishes[name])
+
+    async def _report(self, board: Switchboard, clock: Clock) -> None:
+        for name, lane in list(self._lanes.items()):
+            said = (lane.gate.state, lane.gate.failure)
+            if self._reported.get(name) != said:
+                await board.report(name, *said, now=clock.now())
+                self._reported[name] = said
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -67,6 +100,8 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _run(self, lane: Lane) -> None:
+        if lane.name in self._wishes:
+            lane.obey(self._wishes[lane.name])
         task = asyncio.create_task(lane.run(), name=f"lane-{lane.name}")
         self._tasks[lane] = task
         task.add_done_callback(lambda _: self._ended(lane, task))

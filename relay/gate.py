@@ -2,33 +2,23 @@
 
 Two things close a gate. The *breaker* opens after failures in a row that may pass by themselves; a *pause* follows from
 a failure that no retry heals (a revoked token, an unknown topic). Either way the sink's backlog stays, no attempts are
-burnt, and now and then one delivery is let through as a probe: if it succeeds, the gate is open again.
+burnt, and now and then one delivery is let through as a probe: if it succeeds, the gate is open again. A pause by a
+person lets nothing through until a person ends it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from datetime import timedelta
-from enum import StrEnum
+from math import inf
 
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
-from relay.model import Failure, Reason, value
+from relay.model import Failure, GateState, Reason, value
 
 BREAKER_FAILURES = 5
 """So many retryable failures in a row, without a success between them, open the breaker."""
 SUSPECT_EVENTS = 3
 """So many different events in a row, refused in a way that may be the event's fault, show that it is the sink's."""
-
-
-class GateState(StrEnum):
-    """A sink's state; each value is a metric label."""
-
-    OPEN = "open"
-    """Deliveries flow."""
-    BROKEN = "broken"
-    """The breaker has tripped: probes only, soon again."""
-    PAUSED = "paused"
-    """Misconfigured, or paused by a person: probes only, or nothing."""
 
 
 @value
@@ -56,6 +46,8 @@ class Gate:
         self._probe_at = 0.0
         self._under_way = 0
         self._held_until = 0.0
+        self._by_hand: Failure | None = None
+        """Set while a person has paused the sink."""
 
     def allowance(self, free: int, now: float) -> int:
         """How many deliveries may be begun now, of `free` that could be.
@@ -63,7 +55,7 @@ class Gate:
         A closed gate lets a probe through once nothing is under way any more, neither an earlier probe nor what was
         begun while it was open: what those find out comes first.
         """
-        if now < self._held_until:
+        if now < self._held_until or self._by_hand is not None:
             return 0
         if self.state is GateState.OPEN:
             return free
@@ -71,6 +63,8 @@ class Gate:
 
     def wait(self, now: float) -> float:
         """Seconds until something may be tried again; zero for an open gate that nobody asked to wait."""
+        if self._by_hand is not None:
+            return inf
         closed = 0.0 if self.state is GateState.OPEN else self._probe_at - now
         return max(0.0, closed, self._held_until - now)
 
@@ -100,8 +94,14 @@ class Gate:
             case _:
                 self._count(error.failure, now)
 
+    def pause(self, failure: Failure) -> None:
+        """A person pauses the sink: not even a probe goes out, and no success opens it."""
+        self._by_hand = self.failure = failure
+        self.state = GateState.PAUSED
+
     def resume(self) -> None:
         """A person says that it is mended, whatever the sink itself asked for."""
+        self._by_hand = None
         self._held_until = 0.0
         self._open()
 
@@ -129,7 +129,7 @@ class Gate:
             self._close(GateState.BROKEN, failure, BREAKER_WAIT, now)
 
     def _close(self, state: GateState, failure: Failure, wait: Wait, now: float) -> None:
-        if self.state is state and now < self._probe_at:
+        if self._by_hand is not None or (self.state is state and now < self._probe_at):
             return  # attempts that were under way when it closed tell nothing new
         if self.state is not state:
             self._probes_failed = 0
@@ -139,6 +139,8 @@ class Gate:
         self._probes_failed = min(self._probes_failed + 1, 20)
 
     def _open(self) -> None:
+        if self._by_hand is not None:
+            return
         self.state = GateState.OPEN
         self.failure = None
         self._failures_in_a_row = 0

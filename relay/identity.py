@@ -1,4 +1,4 @@
-"""Event ids."""
+"""Ids: of events, and of the processes that hold leases."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def new_event_id(now: datetime) -> str:
     number = (number & ~(0xF << 76)) | (0x7 << 76)
     number = (number & ~(0x3 << 62)) | (0x2 << 62)
     return str(UUID(int=number))
+
+
+def new_owner() -> str:
+    """The name under which one opened store holds leases: of nobody else, not even of its own successor."""
+    return secrets.token_hex(8)

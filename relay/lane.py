@@ -14,8 +14,8 @@ from dataclasses import replace
 from random import Random
 
 from relay.errors import DeliveryError, StoreUnavailable, Unavailable
-from relay.gate import Gate, GateState
-from relay.model import Dead, Delivered, Delivery, Failure, Reason, Retry, Settled, Verdict
+from relay.gate import Gate
+from relay.model import Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Settled, Verdict, Wish
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
@@ -64,6 +64,7 @@ class Lane:
         self._settled = asyncio.Event()
         self._ended = False
         self._told = self.gate.state
+        self._wish: Wish | None = None
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
@@ -85,6 +86,18 @@ class Lane:
     def stop(self) -> None:
         """Begin nothing new; what is under way ends within its time-out."""
         self._stopping.set()
+
+    def obey(self, wish: Wish) -> None:
+        """Pause or resume the sink as people want it. Each wish counts once: a failure may close the gate again."""
+        if wish == self._wish:
+            return
+        self._wish = wish
+        if wish.paused:
+            detail = f"by hand, at {wish.at:%Y-%m-%d %H:%M:%S} UTC; `relay sinks resume {self.name}` ends it"
+            self.gate.pause(Failure(reason=Reason.PAUSED, detail=detail))
+        else:
+            self.gate.resume()
+        self._tell_gate()
 
     def abort(self) -> None:
         """Interrupt what is under way; the leases are given back."""

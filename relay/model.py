@@ -133,8 +133,15 @@ class Delivery:
     """Counts the attempts that burn the retry budget, this one included."""
     replay: int = 0
     """How often it was replayed."""
+    replay_at: datetime | None = None
+    """When the last replay was meant to go out."""
     body: bytes
     """What to send: the event's bytes, or what `select` and `redact` made of them."""
+
+    @property
+    def owed_since(self) -> datetime:
+        """Since when the sink should have it: the event's acceptance, or the last replay."""
+        return self.replay_at or self.event.received_at
 
     @cached_property
     def payload(self) -> Payload:
@@ -177,6 +184,8 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     POISON = "poison"
     STOPPING = "stopping"
+    PAUSED = "paused"
+    """Not a failure: a person paused the sink."""
 
 
 @value
@@ -214,6 +223,17 @@ class Dead:
 Verdict: TypeAlias = Delivered | Retry | Dead
 
 
+class GateState(StrEnum):
+    """A sink's state; each value is a metric label."""
+
+    OPEN = "open"
+    """Deliveries flow."""
+    BROKEN = "broken"
+    """The breaker has tripped: probes only, soon again."""
+    PAUSED = "paused"
+    """Misconfigured: probes only. Or paused by a person: nothing."""
+
+
 class DeliveryState(StrEnum):
     """Moves one way only; a replay starts over at pending."""
 
@@ -228,6 +248,32 @@ class EventState(StrEnum):
     ROUTED = "routed"
     UNROUTED = "unrouted"
     QUARANTINED = "quarantined"
+
+
+@value
+class Selection:
+    """Which deliveries are meant; what is None does not matter."""
+
+    event_id: str | None = None
+    meeting: str | None = None
+    source: str | None = None
+    type_glob: str | None = None
+    sink: str | None = None
+    route: str | None = None
+    states: frozenset[DeliveryState] = frozenset(DeliveryState)
+    since: datetime | None = None
+    """Accepted at this moment or later."""
+    until: datetime | None = None
+    """Accepted before this moment."""
+
+
+@value
+class Wish:
+    """What people want of a sink."""
+
+    paused: bool
+    at: datetime
+    """When they said so; asking twice is two wishes, so that `resume` can be said again."""
 
 
 Settled: TypeAlias = tuple[Delivery, Verdict]

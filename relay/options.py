@@ -196,7 +196,7 @@ class RetryOptions(Options):
     max_attempts: int = Field(default=20, ge=1)
     """After so many counted attempts a delivery is a dead letter."""
     max_age: Duration = timedelta(hours=72)
-    """So long after the event was accepted a delivery is a dead letter."""
+    """So long after the event was accepted, or last replayed, a delivery is a dead letter."""
 
 
 class LaneOptions(Options):

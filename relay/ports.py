@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from relay.errors import StoreUnavailable
 from relay.model import (
@@ -14,9 +14,16 @@ from relay.model import (
     DeliveryState,
     Event,
     EventState,
+    Failure,
+    GateState,
+    Selection,
     Settled,
+    Target,
+    Wish,
     value,
 )
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -83,7 +90,10 @@ class Outbox(Protocol):
     """The half of the store that the lanes use."""
 
     async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
-        """Lease up to `limit` deliveries that are due, oldest first; nobody else gets them before `now + lease`."""
+        """Lease up to `limit` deliveries that are due, oldest first; nobody else gets them before `now + lease`.
+
+        Replays are taken when nothing else is due.
+        """
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
         """Record verdicts. False at a position: the lease was lost meanwhile, and somebody else's result stands."""
@@ -93,6 +103,16 @@ class Outbox(Protocol):
 
     async def next_due(self, sink: str) -> datetime | None:
         """When the sink's next delivery comes due; None with an empty backlog."""
+
+
+class Switchboard(Protocol):
+    """Where people say what they want of sinks, and lanes say how their sinks are; neither waits for the other."""
+
+    async def wishes(self) -> Mapping[str, Wish]:
+        """What people want, by sink; a sink of which nobody ever said anything is not there."""
+
+    async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
+        """Keep what the sink's lane says of it, for those who ask from outside."""
 
 
 @value
@@ -136,6 +156,7 @@ class DeliveryRecord:
     reason: str
     detail: str
     config: str
+    replay_at: datetime | None = None
     attempts: Sequence[AttemptRecord] = ()
 
 
@@ -146,6 +167,47 @@ class Backlog:
     pending: int
     oldest: datetime | None
     """When the oldest waiting event was accepted."""
+
+
+@value
+class SinkRecord:
+    """A sink as the ledger shows it: what waits, what its lane last said, what people want."""
+
+    sink: str
+    pending: int = 0
+    oldest: datetime | None = None
+    """When the oldest waiting event was accepted."""
+    replays: int = 0
+    """How many of the pending ones are replays."""
+    dead: int = 0
+    state: GateState | None = None
+    """None: no relay has run it yet."""
+    reason: str = ""
+    detail: str = ""
+    since: datetime | None = None
+    wish: Wish | None = None
+
+
+@value
+class Tally:
+    """How many deliveries of one sink and route stand in one state."""
+
+    sink: str
+    route: str
+    state: DeliveryState
+    count: int
+    oldest: datetime
+    newest: datetime
+    """When the oldest and the newest of their events were accepted."""
+
+
+@value
+class Step(Generic[T]):
+    """One step of work that is done in steps, so that nobody waits long behind it."""
+
+    done: T
+    next: int | None
+    """Where to go on; None: that was all."""
 
 
 class Ledger(Protocol):
@@ -182,12 +244,51 @@ class Ledger(Protocol):
     async def totals(self) -> Mapping[str, int]:
         """How many events stand in each event state and deliveries in each delivery state."""
 
+    async def sinks(self) -> Sequence[SinkRecord]:
+        """All sinks of which the store knows anything, by name."""
 
-class Store(Intake, Outbox, Ledger, Protocol):
+    async def tally(self, selection: Selection) -> Sequence[Tally]:
+        """How many deliveries are meant, by sink, route and state."""
+
+    async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
+        """The events that are meant, in the order of acceptance, whether they have deliveries or not: what a selection
+        says of deliveries (sink, route, state) does not matter here."""
+
+
+class Operator(Protocol):
+    """The half of the store with which people change their minds. Each call is one short commit."""
+
+    async def replay(
+        self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
+    ) -> Step[int]:
+        """Make the deliveries that are meant pending once more, the oldest first; how many.
+
+        Settled ones get a whole new budget of attempts and the mark of a replay; the first is due at `first_at`, each
+        later one `spacing` after the one before. Pending ones come due now, unless somebody is at work on them.
+        """
+
+    async def redeliver(self, event_id: str, targets: Sequence[Target], *, due_at: datetime, config: str) -> int:
+        """Give an event those of these deliveries that it lacks, marked as replays; how many it lacked.
+
+        An event that stood as unrouted or quarantined is routed then.
+        """
+
+    async def wish(self, sink: str, wish: Wish) -> None:
+        """Pause a sink or resume it, on every relay that runs it."""
+
+
+class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
     """All of it, and its lifetime."""
 
-    async def purge(self, *, delivered_before: datetime, dead_before: datetime, limit: int) -> int:
-        """Forget at most `limit` settled events older than their retention; return how many were forgotten."""
+    async def recover(self, *, now: datetime) -> int:
+        """Be at work on the store from now on, and give back the leases of processes that are gone, so that nobody
+        waits until those run out; how many there were."""
+
+    async def purge(
+        self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
+    ) -> Step[int]:
+        """Look at the next `limit` events at most, and forget those that are settled and older than their retention;
+        how many were forgotten."""
 
     def writable(self) -> bool:
         """Whether an accept is expected to work now."""

@@ -36,7 +36,7 @@ def decide(
             return Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
         case _:
             verdict = Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
-    if verdict.at - delivery.event.received_at > options.max_age:
+    if verdict.at - delivery.owed_since > options.max_age:
         return Dead(failure=_after(Reason.EXPIRED, "older than retry.max_age", failure))
     return verdict
 

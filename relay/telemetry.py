@@ -15,8 +15,7 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from relay import __version__
-from relay.gate import GateState
-from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, Retry, Verdict
+from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Retry, Verdict
 from relay.ports import Backlog
 from relay.vocabulary import type_label
 
@@ -65,6 +64,9 @@ class Telemetry:
         self._delivered = self._counter("delivered", "Deliveries that arrived", "sink")
         self._dead = self._counter("dead", "Deliveries that became dead letters", "sink", "reason")
         self._fenced = self._counter("fenced", "Results that came after their lease was lost", "sink")
+        self._recovered = self._counter(
+            "recovered", "Deliveries that a dead process had begun, given back at the start"
+        )
         self._backlog = self._gauge("backlog", "Deliveries that wait", "sink")
         self._oldest = self._gauge("backlog_oldest_seconds", "Age of the oldest event that waits", "sink")
         self._sink_state = self._gauge("sink_state", "1 for the state that the sink is in", "sink", "state")
@@ -151,10 +153,16 @@ class Telemetry:
             log.warning("delivery.fenced", extra=delivery.log_context())
         elif isinstance(verdict, Delivered):
             self._delivered.labels(delivery.sink).inc()
-            age = (now - delivery.event.received_at).total_seconds()
+            age = (now - delivery.owed_since).total_seconds()
             self._end_to_end.labels(delivery.sink).observe(max(0.0, age))
         elif isinstance(verdict, Dead):
             self._dead.labels(delivery.sink, verdict.failure.reason).inc()
+
+    def recovered(self, count: int) -> None:
+        """So many deliveries had been begun by a process that is gone, and are due again."""
+        if count:
+            self._recovered.inc(count)
+            log.warning("deliveries.recovered", extra={"count": count})
 
     def sink_state(self, sink: str, state: GateState, failure: Failure | None = None) -> None:
         """A sink's gate opened or closed."""

@@ -30,7 +30,8 @@ async def settle_all(store: Store, sink: str, verdict: Verdict, now: datetime = 
 
 
 async def purge(store: Store, *, delivered_before: datetime, dead_before: datetime | None = None) -> int:
-    return await store.purge(delivered_before=delivered_before, dead_before=dead_before or NOON - 99 * DAY, limit=99)
+    step = await store.purge(delivered_before=delivered_before, dead_before=dead_before or NOON - 99 * DAY, limit=99)
+    return step.done
 
 
 def ids(records: Sequence[object]) -> list[str]:
@@ -174,12 +175,20 @@ async def test_dead_letters_have_a_retention_of_their_own(store: Store) -> None:
     assert await purge(store, delivered_before=NOON + DAY, dead_before=NOON + DAY) == 1
 
 
-async def test_no_more_are_forgotten_at_once_than_asked_for_the_oldest_first(store: Store) -> None:
-    accepted = [await accept(store, received_at=NOON + timedelta(seconds=number)) for number in range(5)]
-    forgotten = [await store.purge(delivered_before=NOON + DAY, dead_before=NOON, limit=2) for _ in range(2)]
-    assert forgotten == [2, 2]
-    assert ids(await store.events()) == accepted[4:]
-    assert await store.purge(delivered_before=NOON + DAY, dead_before=NOON, limit=2) == 1
+async def test_retention_goes_step_by_step_the_oldest_first_and_walks_over_nothing_twice(store: Store) -> None:
+    waiting = await accept(store, "crm")
+    accepted = [await accept(store, received_at=NOON + timedelta(seconds=number)) for number in range(4)]
+    young = await accept(store, received_at=NOON + 2 * DAY)
+    forgotten, ends, after = [], [], 0
+    for _ in range(3):
+        step = await store.purge(delivered_before=NOON + DAY, dead_before=NOON, after=after, limit=2)
+        forgotten.append(step.done)
+        after = step.next or 0
+        ends.append(step.next is None)
+    assert forgotten == [1, 2, 1]
+    assert ends == [False, False, True], "what comes then is too young"
+    assert ids(await store.events()) == [young, waiting]
+    assert len(accepted) == sum(forgotten)
 
 
 async def test_a_mark_lives_as_long_as_what_was_delivered(store: Store) -> None:

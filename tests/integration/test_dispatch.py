@@ -12,9 +12,8 @@ import pytest
 
 from relay.clock import SystemClock
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
-from relay.gate import GateState
 from relay.lane import Lane
-from relay.model import Delivery, Reason, Retry
+from relay.model import Delivery, GateState, Reason, Retry
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.lanes import QUICK, Rig, rigged, started
 from tests.fakes.loop_time import turns

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from relay.errors import DeliveryError, Misconfigured, Unavailable
-from relay.gate import BREAKER_FAILURES, BREAKER_WAIT, PAUSE_WAIT, GateState
+from relay.gate import BREAKER_FAILURES, BREAKER_WAIT, PAUSE_WAIT
 from relay.lane import Lane
-from relay.model import Delivery, Reason
+from relay.model import Delivery, GateState, Reason
 from relay.options import Rate
 from relay.pace import Pace
 from relay.payload import Defect

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from math import inf
 
 import pytest
 from hypothesis import settings
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
-from relay.gate import BREAKER_FAILURES, PAUSE_WAIT, SUSPECT_EVENTS, Gate, GateState
-from relay.model import Reason
+from relay.gate import BREAKER_FAILURES, PAUSE_WAIT, SUSPECT_EVENTS, Gate
+from relay.model import Failure, GateState, Reason
 
 DOWN = Unavailable(Reason.CONNECT, "refused")
 THROTTLED = Unavailable(Reason.THROTTLED, "429", retry_after=timedelta(seconds=30))
@@ -19,6 +21,7 @@ DEAD_EVENT = Rejected(Reason.TOO_LARGE, "413")
 OUR_TEMPLATE = Rejected(Reason.TEMPLATE, "no such field")
 GONE = Misconfigured(Reason.GONE, "410")
 SUSPECT = Misconfigured(Reason.NOT_FOUND, "404", certain=False)
+BY_HAND = Failure(reason=Reason.PAUSED, detail="by hand")
 LONGEST_HOLD = 3600.0
 
 
@@ -98,6 +101,27 @@ def test_a_success_always_opens(closed: object) -> None:
     for _ in range(BREAKER_FAILURES - 1):  # and the counts start again
         fail(gate, DOWN, now=100.0)
     assert gate.state is GateState.OPEN
+
+
+@pytest.mark.parametrize("before", [Gate, broken, paused])
+@pytest.mark.parametrize("then", ["nothing", "success", "down", "gone", "rejected"])
+def test_a_person_pauses_it_whatever_happens_then(before: Callable[[], Gate], then: str) -> None:
+    gate = before()
+    gate.begun()
+    gate.pause(BY_HAND)
+    match then:
+        case "success":
+            gate.succeeded()
+        case "nothing":
+            gate.cancelled()
+        case _:
+            gate.failed("e1", {"down": DOWN, "gone": GONE, "rejected": DEAD_EVENT}[then], 100.0)
+    assert (gate.state, gate.failure) == (GateState.PAUSED, BY_HAND)
+    assert gate.allowance(32, 1e9) == 0, "not even a probe"
+    assert gate.wait(1e9) == inf
+    gate.resume()
+    assert (gate.state, gate.failure, gate.wait(100.0)) == (GateState.OPEN, None, 0.0)
+    assert gate.allowance(32, 100.0) == 32
 
 
 def test_a_certain_misconfiguration_pauses_at_once() -> None:

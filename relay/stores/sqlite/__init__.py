@@ -13,10 +13,24 @@ from typing import TypeVar
 import apsw
 
 from relay.errors import StoreUnavailable
-from relay.model import Acceptance, Admission, Delivery, DeliveryState, EventState, Settled
-from relay.ports import Backlog, DeliveryRecord, EventRecord
-from relay.stores.sqlite import intake, ledger, outbox
+from relay.identity import new_owner
+from relay.model import (
+    Acceptance,
+    Admission,
+    Delivery,
+    DeliveryState,
+    EventState,
+    Failure,
+    GateState,
+    Selection,
+    Settled,
+    Target,
+    Wish,
+)
+from relay.ports import Backlog, DeliveryRecord, EventRecord, SinkRecord, Step, Tally
+from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
+from relay.stores.sqlite.presence import Presence
 from relay.stores.sqlite.rows import from_micros, to_micros
 from relay.stores.sqlite.writer import Writer
 
@@ -33,6 +47,8 @@ class SqliteStore:
     def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection) -> None:
         self._path = path
         self._closed = False
+        self._owner = new_owner()
+        self._presence: Presence | None = None
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
@@ -60,7 +76,9 @@ class SqliteStore:
 
     async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
-        return await self._writer.submit(partial(outbox.claim, sink=sink, limit=limit, now=now, lease=lease))
+        return await self._writer.submit(
+            partial(outbox.claim, sink=sink, limit=limit, now=now, lease=lease, owner=self._owner)
+        )
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
         """See `Outbox.settle`."""
@@ -84,6 +102,16 @@ class SqliteStore:
         """See `Outbox.next_due`."""
         due = await self._writer.submit(partial(outbox.next_due, sink=sink))
         return None if due is None else from_micros(due)
+
+    # Switchboard
+
+    async def wishes(self) -> Mapping[str, Wish]:
+        """See `Switchboard.wishes`."""
+        return await self._read(sinks.wishes)
+
+    async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
+        """See `Switchboard.report`."""
+        await self._writer.submit(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
 
     # Ledger
 
@@ -127,15 +155,67 @@ class SqliteStore:
         """See `Ledger.totals`."""
         return await self._read(ledger.totals)
 
+    async def sinks(self) -> Sequence[SinkRecord]:
+        """See `Ledger.sinks`."""
+        return await self._read(sinks.sinks)
+
+    async def tally(self, selection: Selection) -> Sequence[Tally]:
+        """See `Ledger.tally`."""
+        return await self._read(partial(ledger.tally, selection=selection))
+
+    async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
+        """See `Ledger.selected`."""
+        return await self._read(partial(ledger.selected, selection=selection, after=after, limit=limit))
+
+    # Operator
+
+    async def replay(
+        self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
+    ) -> Step[int]:
+        """See `Operator.replay`."""
+        return await self._writer.submit(
+            partial(
+                replay.replay,
+                selection=selection,
+                now=now,
+                first_at=first_at,
+                spacing=spacing,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    async def redeliver(self, event_id: str, targets: Sequence[Target], *, due_at: datetime, config: str) -> int:
+        """See `Operator.redeliver`."""
+        return await self._writer.submit(
+            partial(replay.redeliver, event_id=event_id, targets=targets, due_at=due_at, config=config)
+        )
+
+    async def wish(self, sink: str, wish: Wish) -> None:
+        """See `Operator.wish`."""
+        await self._writer.submit(partial(sinks.wish, sink=sink, wish=wish))
+
     # Lifetime
 
-    async def purge(self, *, delivered_before: datetime, dead_before: datetime, limit: int) -> int:
+    async def recover(self, *, now: datetime) -> int:
+        """See `Store.recover`. It knows only whether anybody else is there at all: if so, leases just run out."""
+        if self._presence is None:
+            self._presence = await asyncio.to_thread(Presence, self._path)
+        with self._presence.joining() as alone:
+            if not alone:
+                return 0
+            return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
+
+    async def purge(
+        self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
+    ) -> Step[int]:
         """See `Store.purge`."""
         return await self._writer.submit(
             partial(
                 ledger.purge,
                 delivered_before=to_micros(delivered_before),
                 dead_before=to_micros(dead_before),
+                after=after,
                 limit=limit,
             )
         )
@@ -160,6 +240,9 @@ class SqliteStore:
         await self._writer.close()
         await asyncio.to_thread(self._reader.shutdown)
         self._reading.close()
+        if self._presence is not None:
+            self._presence.leave()
+            self._presence = None
 
     def _hint(self, sink: str) -> asyncio.Event:
         return self._hints.setdefault(sink, asyncio.Event())

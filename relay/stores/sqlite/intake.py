@@ -26,7 +26,8 @@ _DELIVERY = "INSERT INTO delivery (event, route, sink, state, due_at, config) VA
 _ORDERED_DELIVERY = """
 INSERT INTO delivery (event, route, sink, order_key, state, due_at, config)
 VALUES (?1, ?2, ?3, ?4, 'pending',
-        CASE WHEN EXISTS (SELECT 1 FROM delivery WHERE sink = ?3 AND order_key = ?4 AND state = 'pending')
+        CASE WHEN EXISTS (SELECT 1 FROM delivery
+                           WHERE sink = ?3 AND order_key = ?4 AND state = 'pending' AND replay = 0)
              THEN NULL ELSE ?5 END, ?6)"""
 
 

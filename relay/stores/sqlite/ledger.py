@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import apsw
 
-from relay.model import DeliveryState, EventState
-from relay.ports import AttemptRecord, Backlog, DeliveryRecord, EventRecord
+from relay.model import DeliveryState, EventState, Selection
+from relay.ports import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
 from relay.stores.sqlite.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
+    Row,
     delivery_record,
     event_record,
     from_micros,
-    moment_or_none,
 )
+from relay.stores.sqlite.selection import delivery_conditions, event_conditions, where
+from relay.stores.sqlite.sinks import waiting
 
 _ATTEMPTS = "SELECT attempt, at, reason, detail FROM failure WHERE delivery = ? ORDER BY attempt"
-_BACKLOG = """
-SELECT waiting.sink, waiting.pending, e.received_at
-  FROM (SELECT sink, count(*) AS pending, min(id) AS oldest FROM delivery WHERE state = 'pending' GROUP BY sink) waiting
-  JOIN delivery d ON d.id = waiting.oldest JOIN event e ON e.seq = d.event"""
+_TALLY = """
+SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
+  FROM delivery d JOIN event e ON e.seq = d.event"""
+_EXAMINED = "SELECT seq, received_at, length(body) FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
 _PURGE = """
-DELETE FROM event WHERE seq IN (
-    SELECT e.seq FROM event e
-     WHERE e.received_at < :delivered_before
-       AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.seq
-                        AND (d.state = 'pending'
-                             OR d.settled_at >= iif(d.state = 'dead', :dead_before, :delivered_before)))
-     ORDER BY e.received_at LIMIT :limit)"""
+DELETE FROM event WHERE seq = :seq
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = :seq
+                      AND (d.state = 'pending'
+                           OR d.settled_at >= iif(d.state = 'dead', :dead_before, :delivered_before)))"""
 _PURGE_MARKS = """
 DELETE FROM mark WHERE (source, webhook_id, uuid, body_hash) IN (
     SELECT source, webhook_id, uuid, body_hash FROM mark WHERE seen_at < ? ORDER BY seen_at LIMIT ?)"""
 _MARKS_PER_EVENT = 4  # more than there are, so that no marks pile up; retries of the sender leave at most a few
+_PURGED_BYTES = 4 * 1024 * 1024
+"""About so much of bodies is forgotten in one commit, so that large ones keep no answer waiting either."""
 
 
 def events(
@@ -47,10 +47,10 @@ def events(
     limit: int,
 ) -> Sequence[EventRecord]:
     """The newest events that fit."""
-    where, arguments = _where(
+    clause, arguments = where(
         {"e.type GLOB ?": type_glob, "e.meeting = ?": meeting, "e.source = ?": source, "e.state = ?": state}
     )
-    sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM event e{where} ORDER BY e.seq DESC LIMIT ?"  # noqa: S608
+    sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM event e{clause} ORDER BY e.seq DESC LIMIT ?"  # noqa: S608
     return [event_record(row) for row in connection.execute(sql, (*arguments, limit))]
 
 
@@ -80,11 +80,11 @@ def deliveries(
     limit: int,
 ) -> Sequence[DeliveryRecord]:
     """The newest deliveries that fit, each with its failed attempts."""
-    where, arguments = _where(
+    clause, arguments = where(
         {"e.id = ?": event_id, "d.sink = ?": sink, "d.state = ?": state, "e.meeting = ?": meeting}
     )
     sql = (
-        f"SELECT {DELIVERY_COLUMNS} FROM delivery d JOIN event e ON e.seq = d.event{where} "  # noqa: S608
+        f"SELECT {DELIVERY_COLUMNS} FROM delivery d JOIN event e ON e.seq = d.event{clause} "  # noqa: S608
         "ORDER BY d.id DESC LIMIT ?"
     )
     return [delivery_record(row, _attempts(connection, row[0])) for row in connection.execute(sql, (*arguments, limit))]
@@ -92,10 +92,34 @@ def deliveries(
 
 def backlog(connection: apsw.Connection) -> Mapping[str, Backlog]:
     """What waits, by sink."""
-    return {
-        sink: Backlog(pending=pending, oldest=moment_or_none(oldest))
-        for sink, pending, oldest in connection.execute(_BACKLOG)
-    }
+    return {sink: Backlog(pending=record.pending, oldest=record.oldest) for sink, record in waiting(connection).items()}
+
+
+def tally(connection: apsw.Connection, selection: Selection) -> Sequence[Tally]:
+    """How many deliveries are meant, by sink, route and state."""
+    clause, arguments = where(delivery_conditions(selection))
+    sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
+    return [
+        Tally(
+            sink=sink,
+            route=route,
+            state=DeliveryState(state),
+            count=count,
+            oldest=from_micros(oldest),
+            newest=from_micros(newest),
+        )
+        for sink, route, state, count, oldest, newest in connection.execute(sql, arguments)
+    ]
+
+
+def selected(
+    connection: apsw.Connection, selection: Selection, *, after: int, limit: int
+) -> Step[Sequence[EventRecord]]:
+    """The next `limit` of the events that are meant, in the order of acceptance."""
+    clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after})
+    sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail, e.seq FROM event e{clause} ORDER BY e.seq LIMIT ?"  # noqa: S608
+    rows: list[Row] = connection.execute(sql, (*arguments, limit)).fetchall()
+    return Step(done=[event_record(row) for row in rows], next=rows[-1][-1] if len(rows) == limit else None)
 
 
 def totals(connection: apsw.Connection) -> Mapping[str, int]:
@@ -106,12 +130,24 @@ def totals(connection: apsw.Connection) -> Mapping[str, int]:
     return {str(state): int(count) for state, count in connection.execute(sql)}
 
 
-def purge(connection: apsw.Connection, *, delivered_before: int, dead_before: int, limit: int) -> int:
-    """Forget settled events past their retention, and marks as old as those."""
-    connection.execute(_PURGE, {"delivered_before": delivered_before, "dead_before": dead_before, "limit": limit})
-    forgotten = connection.changes()
+def purge(connection: apsw.Connection, *, delivered_before: int, dead_before: int, after: int, limit: int) -> Step[int]:
+    """Look at the next events, and forget the settled ones past their retention, and marks as old as those.
+
+    It goes on from where the last step ended: a backlog of a million old events that wait is not walked over again
+    and again.
+    """
+    forgotten = size = 0
+    sequence, too_young = after, False
+    rows: list[Row] = connection.execute(_EXAMINED, (after, limit)).fetchall()
+    for sequence, received_at, length in rows:
+        if too_young := received_at >= delivered_before:
+            break
+        connection.execute(_PURGE, {"seq": sequence, "delivered_before": delivered_before, "dead_before": dead_before})
+        forgotten += connection.changes()
+        if (size := size + length) >= _PURGED_BYTES:
+            break
     connection.execute(_PURGE_MARKS, (delivered_before, limit * _MARKS_PER_EVENT))
-    return forgotten
+    return Step(done=forgotten, next=None if too_young or sequence == after else sequence)
 
 
 def _attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:
@@ -119,9 +155,3 @@ def _attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptReco
         AttemptRecord(attempt=attempt, at=from_micros(at), reason=reason, detail=detail)
         for attempt, at, reason, detail in connection.execute(_ATTEMPTS, (delivery_id,))
     ]
-
-
-def _where(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A WHERE clause of the conditions that have a value, and those values."""
-    given = {condition: argument for condition, argument in conditions.items() if argument is not None}
-    return (" WHERE " + " AND ".join(given) if given else ""), list(given.values())

@@ -12,31 +12,47 @@ from relay.model import Dead, Delivered, Delivery, DeliveryState, Failure, Reaso
 from relay.stores.sqlite.rows import EVENT_COLUMNS, Row, delivery, event, to_micros
 
 # A claim is a lease in one column: `due_at` moves ahead. A worker that dies needs no reaper; its deliveries come due
-# again. `attempt` fences: a worker that wakes up late finds another number and changes nothing.
+# again, at once where `recover` finds that it is gone. `attempt` fences: a worker that wakes up late finds another
+# number and changes nothing. Both queues are a partial index each, so their conditions stand here word for word.
 _CLAIM = """
-UPDATE delivery SET attempt = attempt + 1, tries = tries + 1, due_at = ?
- WHERE id IN (SELECT id FROM delivery WHERE sink = ? AND state = 'pending' AND due_at <= ? ORDER BY due_at, id LIMIT ?)
-RETURNING id, route, sink, attempt, tries, replay, event"""
+UPDATE delivery SET attempt = attempt + 1, tries = tries + 1, due_at = ?, owner = ?
+ WHERE id IN (SELECT id FROM delivery WHERE sink = ? AND state = 'pending' AND {queue} AND due_at <= ?
+               ORDER BY due_at, id LIMIT ?)
+RETURNING id, route, sink, attempt, tries, replay, replay_at, event"""
+_CLAIM_FRESH, _CLAIM_REPLAY = _CLAIM.format(queue="replay = 0"), _CLAIM.format(queue="replay > 0")
 _EVENT = f"SELECT {EVENT_COLUMNS} FROM event e WHERE e.seq = ?"  # noqa: S608 - a constant of ours
 _RETRY = """
-UPDATE delivery SET due_at = ?, tries = ?, reason = ?, detail = ?
- WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key"""
+UPDATE delivery SET due_at = ?, owner = NULL, tries = ?, reason = ?, detail = ?
+ WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key, replay > 0"""
 _FINISH = """
-UPDATE delivery SET state = ?, due_at = NULL, settled_at = ?, receipt = ?, reason = ?, detail = ?
- WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key"""
+UPDATE delivery SET state = ?, due_at = NULL, owner = NULL, settled_at = ?, receipt = ?, reason = ?, detail = ?
+ WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key, replay > 0"""
 _FAILURE = "INSERT OR REPLACE INTO failure (delivery, attempt, at, reason, detail) VALUES (?, ?, ?, ?, ?)"
 _WAKE = """
-UPDATE delivery SET due_at = ?
- WHERE id = (SELECT id FROM delivery WHERE sink = ? AND order_key = ? AND state = 'pending' ORDER BY id LIMIT 1)
+UPDATE delivery SET due_at = max(?, coalesce(replay_at, 0))
+ WHERE id = (SELECT id FROM delivery WHERE sink = ? AND order_key = ? AND state = 'pending' AND {queue}
+              ORDER BY id LIMIT 1)
    AND due_at IS NULL"""
+_WAKE_FRESH, _WAKE_REPLAY = _WAKE.format(queue="replay = 0"), _WAKE.format(queue="replay > 0")
+_NEXT_DUE = """
+SELECT min(due_at) FROM (
+    SELECT min(due_at) AS due_at FROM delivery
+     WHERE sink = ?1 AND state = 'pending' AND replay = 0 AND due_at IS NOT NULL
+    UNION ALL
+    SELECT min(due_at) FROM delivery WHERE sink = ?1 AND state = 'pending' AND replay > 0 AND due_at IS NOT NULL)"""
+_RECOVER = "UPDATE delivery SET due_at = min(due_at, ?), owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
 _MAX_TEXT = 1000
-_NEXT_DUE = "SELECT min(due_at) FROM delivery WHERE sink = ? AND state = 'pending' AND due_at IS NOT NULL"
 
 
-def claim(connection: apsw.Connection, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
-    """Lease what is due, oldest first."""
-    rows: list[Row] = connection.execute(_CLAIM, (to_micros(now + lease), sink, to_micros(now), limit)).fetchall()
+def claim(
+    connection: apsw.Connection, sink: str, *, limit: int, now: datetime, lease: timedelta, owner: str
+) -> Sequence[Delivery]:
+    """Lease what is due, oldest first, and replays after everything else."""
+    until, due = to_micros(now + lease), to_micros(now)
+    rows: list[Row] = connection.execute(_CLAIM_FRESH, (until, owner, sink, due, limit)).fetchall()
     rows.sort()  # RETURNING promises no order; ids are in the order of acceptance
+    if len(rows) < limit:
+        rows += sorted(connection.execute(_CLAIM_REPLAY, (until, owner, sink, due, limit - len(rows))).fetchall())
     return [delivery(row[:-1], event(_event_row(connection, row[-1]))) for row in rows]
 
 
@@ -49,6 +65,12 @@ def next_due(connection: apsw.Connection, sink: str) -> int | None:
     """When the sink's next delivery comes due, in microseconds."""
     due: int | None = connection.execute(_NEXT_DUE, (sink,)).get
     return due
+
+
+def recover(connection: apsw.Connection, *, now: int, owner: str) -> int:
+    """Give back what others than this owner hold; how many that were."""
+    connection.execute(_RECOVER, (now, owner))
+    return connection.changes()
 
 
 def _event_row(connection: apsw.Connection, sequence: int) -> Row:
@@ -79,7 +101,8 @@ def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | 
     if not isinstance(verdict, Delivered):
         _record(connection, of, verdict.failure, now)
     if not isinstance(verdict, Retry) and settled[1] is not None:
-        connection.execute(_WAKE, (now, *settled))
+        sink, order_key, replay = settled
+        connection.execute(_WAKE_REPLAY if replay else _WAKE_FRESH, (now, sink, order_key))
     return True
 
 

@@ -23,7 +23,7 @@ _EVENT_WIDTH = EVENT_COLUMNS.count(",") + 1
 
 DELIVERY_COLUMNS = (
     "d.id, e.id, e.type, e.meeting, d.route, d.sink, d.state, d.attempt, d.tries, d.replay, d.due_at, d.settled_at, "
-    "d.receipt, d.reason, d.detail, d.config"
+    "d.receipt, d.reason, d.detail, d.config, d.replay_at"
 )
 
 
@@ -72,9 +72,19 @@ def event_record(row: Row) -> EventRecord:
 
 
 def delivery(claimed: Row, of: Event) -> Delivery:
-    """The delivery of a row id, route, sink, attempt, tries, replay, and its event."""
-    id_, route, sink, attempt, tries, replay = claimed
-    return Delivery(id=id_, event=of, route=route, sink=sink, attempt=attempt, tries=tries, replay=replay, body=of.body)
+    """The delivery of a row id, route, sink, attempt, tries, replay, replay_at, and its event."""
+    id_, route, sink, attempt, tries, replay, replay_at = claimed
+    return Delivery(
+        id=id_,
+        event=of,
+        route=route,
+        sink=sink,
+        attempt=attempt,
+        tries=tries,
+        replay=replay,
+        replay_at=moment_or_none(replay_at),
+        body=of.body,
+    )
 
 
 def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
@@ -96,5 +106,6 @@ def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
         reason=row[13],
         detail=row[14],
         config=row[15],
+        replay_at=moment_or_none(row[16]),
         attempts=attempts,
     )

@@ -1,0 +1,86 @@
+"""What people want of sinks, and what their lanes say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import apsw
+
+from relay.model import Failure, GateState, Wish
+from relay.ports import SinkRecord
+from relay.stores.sqlite.rows import from_micros, moment_or_none, to_micros
+
+_WISH = """
+INSERT INTO sink_wish (sink, paused, at) VALUES (?1, ?2, ?3)
+ON CONFLICT (sink) DO UPDATE SET paused = ?2, at = max(?3, at + 1)"""
+_REPORT = """
+INSERT INTO sink_report (sink, state, reason, detail, since) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (sink) DO UPDATE SET since = iif(state = ?2, since, ?5), state = ?2, reason = ?3, detail = ?4"""
+_WAITING = """
+SELECT waiting.sink, waiting.pending, waiting.replays, e.received_at
+  FROM (SELECT sink, sum(pending) AS pending, sum(replays) AS replays, min(oldest) AS oldest FROM (
+            SELECT sink, count(*) AS pending, 0 AS replays, min(id) AS oldest
+              FROM delivery WHERE state = 'pending' AND replay = 0 GROUP BY sink
+            UNION ALL
+            SELECT sink, count(*), count(*), min(id) FROM delivery WHERE state = 'pending' AND replay > 0 GROUP BY sink)
+         GROUP BY sink) waiting
+  JOIN delivery d ON d.id = waiting.oldest JOIN event e ON e.seq = d.event"""
+_DEAD = "SELECT sink, count(*) FROM delivery WHERE state = 'dead' GROUP BY sink"
+_MAX_DETAIL = 1000
+
+
+def wish(connection: apsw.Connection, sink: str, wish: Wish) -> None:
+    """Keep it. A later one always has a later time, whatever the clock did meanwhile."""
+    connection.execute(_WISH, (sink, wish.paused, to_micros(wish.at)))
+
+
+def wishes(connection: apsw.Connection) -> Mapping[str, Wish]:
+    """All of them, by sink."""
+    return {
+        sink: Wish(paused=bool(paused), at=from_micros(at))
+        for sink, paused, at in connection.execute("SELECT sink, paused, at FROM sink_wish")
+    }
+
+
+def report(connection: apsw.Connection, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
+    """Keep the state; `since` stays while the state does."""
+    reason, detail = ("", "") if failure is None else (failure.reason, failure.detail[:_MAX_DETAIL])
+    connection.execute(_REPORT, (sink, state, reason, detail.encode("utf-8", "replace").decode(), to_micros(now)))
+
+
+def waiting(connection: apsw.Connection) -> Mapping[str, SinkRecord]:
+    """The sinks for which something waits, and how much."""
+    return {
+        sink: SinkRecord(sink=sink, pending=pending, replays=replays, oldest=moment_or_none(oldest))
+        for sink, pending, replays, oldest in connection.execute(_WAITING)
+    }
+
+
+def sinks(connection: apsw.Connection) -> Sequence[SinkRecord]:
+    """All that is known of any sink."""
+    known = waiting(connection)
+    dead = dict(connection.execute(_DEAD))
+    wanted = wishes(connection)
+    reports = {
+        row[0]: row[1:] for row in connection.execute("SELECT sink, state, reason, detail, since FROM sink_report")
+    }
+    records = []
+    for sink in sorted({*known, *dead, *wanted, *reports}):
+        backlog = known.get(sink, SinkRecord(sink=sink))
+        state, reason, detail, since = reports.get(sink, (None, "", "", None))
+        records.append(
+            SinkRecord(
+                sink=sink,
+                pending=backlog.pending,
+                oldest=backlog.oldest,
+                replays=backlog.replays,
+                dead=dead.get(sink, 0),
+                state=None if state is None else GateState(state),
+                reason=reason,
+                detail=detail,
+                since=moment_or_none(since),
+                wish=wanted.get(sink),
+            )
+        )
+    return records
