@@ -152,7 +152,7 @@ class App:
         for lane in begun:
             self.dispatcher.put(lane)
         self._watch_keys(parts)
-        self.telemetry.config_applied(config.hash)
+        self.telemetry.config_reloaded(config.hash)
         await self.dispatcher.end(ended)
         await _close_sinks({name: before.sinks[name] for name in gone})
 

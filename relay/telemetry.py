@@ -77,6 +77,7 @@ class Telemetry:
         self._key_age = self._gauge("key_age_seconds", "Since the source's public key was last fetched", "source")
         self._key_fetches = self._counter("key_fetch", "Fetches of a public key", "source", "result")
         self._config_info = self._gauge("config_info", "1 for the configuration in force", "hash")
+        self._reloads = self._counter("config_reloads", "Attempts to put another configuration in force", "result")
         self._reload = self._gauge("config_last_reload_successful", "1 if the last reload was applied")
         self._gauge("build_info", "1 for the running version", "version").labels(__version__).set(1)
         self._backlog_sinks: set[str] = set()
@@ -223,7 +224,13 @@ class Telemetry:
     def config_refused(self, problem: str) -> None:
         """A new configuration was refused; the old one stays in force."""
         self._reload.set(0)
+        self._reloads.labels("refused").inc()
         log.error("config.refused", extra={"detail": problem})
+
+    def config_reloaded(self, config_hash: str) -> None:
+        """Another configuration has replaced the one in force."""
+        self._reloads.labels("applied").inc()
+        self.config_applied(config_hash)
 
     def config_applied(self, config_hash: str) -> None:
         """A configuration is in force."""

@@ -14,10 +14,11 @@ from typing import Literal
 import click
 
 from relay import __version__, logs
-from relay.app import App, running
+from relay.app import running
 from relay.commands.output import FAILED, config_option, fail, load_config
-from relay.config import Config, load
-from relay.errors import ConfigError, RelayError
+from relay.config import Config
+from relay.errors import RelayError
+from relay.reloading import Reloader
 from relay.telemetry import Telemetry
 
 log = logging.getLogger("relay")
@@ -41,12 +42,18 @@ _SAME_WISH = 1.0
     show_default=True,
     help="What is logged.",
 )
-def serve(config_path: Path, log_format: Literal["auto", "json", "text"], log_level: str) -> None:
+@click.option("--watch/--no-watch", default=True, show_default=True, help="Read the configuration when it changes.")
+def serve(
+    config_path: Path,
+    log_format: Literal["auto", "json", "text"],
+    log_level: str,
+    watch: bool,  # noqa: FBT001 - click calls it
+) -> None:
     """Run the relay: take webhooks in, deliver them, answer monitoring.
 
-    SIGTERM or SIGINT ends it in order; a second one ends it at once, and loses nothing either. SIGHUP reads the
-    configuration again: sources, sinks, routes and secrets change without losing a request; a wrong file changes
-    nothing.
+    SIGTERM or SIGINT ends it in order; a second one ends it at once, and loses nothing either. A change of the
+    configuration, or of a file that it takes a secret from, is in force within seconds; SIGHUP reads them at once.
+    Sources, sinks, routes and secrets change without losing a request; a wrong file changes nothing.
 
     \b
     Examples:
@@ -59,7 +66,7 @@ def serve(config_path: Path, log_format: Literal["auto", "json", "text"], log_le
     written = True
     try:
         try:
-            code = _run(config, config_path)
+            code = _run(config, config_path, watch=watch)
         finally:
             written = logs.stop(listener)  # what was logged is written before anything else is said
     except RelayError as error:
@@ -69,13 +76,13 @@ def serve(config_path: Path, log_format: Literal["auto", "json", "text"], log_le
     raise SystemExit(code)
 
 
-def _run(config: Config, config_path: Path) -> int:
+def _run(config: Config, config_path: Path, *, watch: bool) -> int:
     import uvloop  # noqa: PLC0415 - only the server needs it, and the other commands start faster without
 
-    return uvloop.run(_serve(config, config_path))
+    return uvloop.run(_serve(config, config_path, watch=watch))
 
 
-async def _serve(config: Config, config_path: Path) -> int:
+async def _serve(config: Config, config_path: Path, *, watch: bool) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     stop_signal = _StopSignal(stopping)
@@ -84,7 +91,8 @@ async def _serve(config: Config, config_path: Path) -> int:
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     async with running(config, telemetry=Telemetry()) as app:
-        reloading = asyncio.create_task(_reload_when_asked(app, config_path, asked))
+        reloader = Reloader(app, config_path, os.environ, asked=asked, watch=watch)
+        reloading = asyncio.create_task(reloader.run())
         log.info(
             "relay.listening",
             extra={"version": __version__, "gateway": str(app.gateway_address), "admin": str(app.admin_address)},
@@ -101,20 +109,6 @@ async def _serve(config: Config, config_path: Path) -> int:
         log.info("relay.stopping")
     log.info("relay.stopped")
     return 0
-
-
-async def _reload_when_asked(app: App, config_path: Path, asked: asyncio.Event) -> None:
-    """Read the file again at each SIGHUP. One that is wrong changes nothing; the old configuration stays in force."""
-    while True:
-        await asked.wait()
-        asked.clear()
-        try:
-            await app.reload(await asyncio.to_thread(load, config_path, os.environ))
-        except ConfigError as error:
-            app.refuse(str(error))
-        except Exception as error:  # ours, and before anything changed: the relay goes on as it was
-            log.exception("config.reload_crashed")
-            app.refuse(f"{type(error).__name__} inside the relay; see the log")
 
 
 class _StopSignal:

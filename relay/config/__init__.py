@@ -9,6 +9,7 @@ from relay.config.address import Address, parse_address
 from relay.config.loading import Report, check, load, load_store
 from relay.config.model import Config, RetentionOptions, source_path
 from relay.config.problems import InvalidConfig, Problem
+from relay.config.watch import Watch
 
 __all__ = [
     "Address",
@@ -17,6 +18,7 @@ __all__ = [
     "Problem",
     "Report",
     "RetentionOptions",
+    "Watch",
     "check",
     "load",
     "load_store",

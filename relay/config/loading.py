@@ -35,6 +35,8 @@ class Report:
     config: Config | None = field(repr=False)
     errors: Sequence[Problem]
     warnings: Sequence[Problem]
+    files: frozenset[FilePath] = frozenset()
+    """The file itself, and those that its variables name."""
 
 
 def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
@@ -55,8 +57,8 @@ def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
     Raises:
         InvalidConfig: the file cannot be read, or its `store` is wrong.
     """
-    findings = Findings(file=str(path))
-    config = _read(FilePath(path), env, findings, only="store")
+    file, findings = FilePath(path), Findings(file=str(path))
+    config = _read(file, Variables(env=env, folder=file.parent, findings=findings), findings, only="store")
     if config is None:
         raise InvalidConfig(findings.errors)
     return config.store.get_secret_value()
@@ -64,13 +66,19 @@ def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
 
 def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
     """Everything that is wrong with a file, and what is hardly meant. Reads only; raises nothing."""
-    findings = Findings(file=str(path))
-    config = _read(FilePath(path), env, findings)
+    file, findings = FilePath(path), Findings(file=str(path))
+    variables = Variables(env=env, folder=file.parent, findings=findings)
+    config = _read(file, variables, findings)
     errors = findings.errors
-    return Report(config=None if errors else config, errors=errors, warnings=findings.warnings)
+    return Report(
+        config=None if errors else config,
+        errors=errors,
+        warnings=findings.warnings,
+        files=frozenset({file, *variables.files}),
+    )
 
 
-def _read(file: FilePath, env: Mapping[str, str], findings: Findings, *, only: str | None = None) -> Config | None:
+def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str | None = None) -> Config | None:
     """The configuration in a file, with `only` of one of its parts."""
     data = _bytes(file, findings)
     if data is None:
@@ -78,7 +86,7 @@ def _read(file: FilePath, env: Mapping[str, str], findings: Findings, *, only: s
     root = parse(data, findings)
     if only is not None and isinstance(root, MapNode):
         root = replace(root, entries={key: entry for key, entry in root.entries.items() if key == only})
-    return _config(root, Variables(env=env, folder=file.parent, findings=findings), findings)
+    return _config(root, variables, findings)
 
 
 def _bytes(file: FilePath, findings: Findings) -> bytes | None:

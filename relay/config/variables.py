@@ -38,6 +38,8 @@ class Variables:
     env: Mapping[str, str]
     folder: FilePath
     findings: Findings
+    files: set[FilePath] = field(default_factory=set)
+    """The files that values were read from, or would have been."""
     _room: int = field(default=MAX_TOTAL)
 
     def fill(self, node: Node, path: Path = ()) -> Node:
@@ -105,7 +107,9 @@ class Variables:
     def _file(self, written: str) -> str:
         mend = "check the path and who may read it"
         try:
-            data = _read(self.folder / written)
+            file = self.folder / written
+            self.files.add(file)
+            data = _read(file)
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise _Unfilled(f"names a file that is not UTF-8 (`{written}`)", "save it as UTF-8") from error
