@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash bench-outage kafka kafka-jars schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash bench-outage kafka kafka-jars promtool schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and 
 
 kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no test waits for it
 	@$(BIN)/python -c 'from tests.kafka.real import jars; jars()'
+
+promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
+	@$(BIN)/python -m tests.alerts.promtool
 
 schema: $(READY) ## write config/relay.schema.json anew
 	@$(BIN)/relay schema > config/relay.schema.json

@@ -1,0 +1,138 @@
+"""Each alert fires for its fault and for nothing else, and asks for metrics that the relay really has."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from relay.telemetry import Telemetry
+from tests.alerts.promtool import NoPromtool, find
+
+ALERTS = Path(__file__).parents[2] / "config" / "prometheus" / "alerts.yml"
+RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+STEP, STEPS = 30, 240
+"""Seconds between two samples, and how many: two hours."""
+
+HEALTHY = {
+    'up{job="dyte-relay"}': "1",
+    "relay_store_writable": "1",
+    "relay_store_free_bytes": "9000000000",
+    'relay_requests_total{source="dyte",outcome="accepted"}': "0+100",
+    'relay_requests_total{source="dyte",outcome="store"}': "3",
+    'relay_requests_total{source="dyte",outcome="too_large"}': "3",
+    'relay_requests_total{source="dyte",outcome="bad_signature"}': "0+1",
+    'relay_ack_seconds_bucket{source="dyte",le="0.01"}': "0+100",
+    'relay_ack_seconds_bucket{source="dyte",le="+Inf"}': "0+100",
+    'relay_dead_total{sink="crm",reason="refused"}': "3",
+    'relay_sink_state{sink="crm",state="open"}': "1",
+    'relay_sink_state{sink="crm",state="paused"}': "0",
+    'relay_backlog{sink="crm"}': "5",
+    'relay_backlog_oldest_seconds{sink="crm"}': "5",
+    "relay_config_last_reload_successful": "1",
+    'relay_key_age_seconds{source="dyte"}': "3600",
+    'relay_events_quarantined_total{reason="organization_not_allowed"}': "1",
+    'relay_uuid_conflict_total{source="dyte"}': "1",
+    'relay_store_errors_total{kind="busy"}': "1",
+}
+FIRST, ONCE_MORE = "_x230 1x10", "3x230 4x10"
+"""A counter that appears near the end, or has one more then."""
+
+FAULTS: dict[str, list[dict[str, str]]] = {
+    "RelayDown": [{'up{job="dyte-relay"}': "0"}],
+    "RelayStoreNotWritable": [{"relay_store_writable": "0"}],
+    "RelayRefusesWebhooks": [{'relay_requests_total{source="dyte",outcome="store"}': "0+5"}],
+    "RelayLosesWebhooks": [
+        {'relay_requests_total{source="dyte",outcome="too_large"}': ONCE_MORE},
+        {'relay_requests_total{source="dyte",outcome="encoded"}': FIRST},
+    ],
+    "RelayAnswersSlowly": [
+        {
+            'relay_ack_seconds_bucket{source="dyte",le="0.01"}': "0+90",
+            'relay_ack_seconds_bucket{source="dyte",le="1.0"}': "0+90",
+            'relay_ack_seconds_bucket{source="dyte",le="2.5"}': "0+100",
+        }
+    ],
+    "RelayDeadLetters": [
+        {'relay_dead_total{sink="crm",reason="refused"}': ONCE_MORE},
+        {'relay_dead_total{sink="crm",reason="expired"}': FIRST},
+    ],
+    "RelaySinkClosed": [{'relay_sink_state{sink="crm",state="paused"}': "1"}],
+    "RelayBacklogOld": [{'relay_backlog_oldest_seconds{sink="crm"}': "0+30"}],
+    "RelayBacklogOfRemovedSink": [{'relay_backlog{sink="(removed)"}': "1"}],
+    "RelayConfigRefused": [{"relay_config_last_reload_successful": "0"}],
+    "RelayKeyOld": [{'relay_key_age_seconds{source="dyte"}': "90000"}],
+    "RelayBadSignatures": [{'relay_requests_total{source="dyte",outcome="bad_signature"}': "0+100"}],
+    "RelayQuarantine": [{'relay_events_quarantined_total{reason="webhook_id_not_allowed"}': FIRST}],
+    "RelayUuidConflict": [{'relay_uuid_conflict_total{source="dyte"}': ONCE_MORE}],
+    "RelayStoreErrors": [{'relay_store_errors_total{kind="full"}': FIRST}],
+    "RelayStoreSpaceLow": [{"relay_store_free_bytes": "900000000"}],
+}
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    try:
+        return find()
+    except NoPromtool as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"where CI is set, the tests need it: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+def firing(promtool: Path, folder: Path, series: Mapping[str, str], expected: set[str]) -> str:
+    """What promtool says to the claim that these alerts and no others fire at the end; empty if it holds."""
+    samples = [
+        {"series": name, "values": values if "x" in values else f"{values}x{STEPS}"} for name, values in series.items()
+    ]
+    wanted = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expected)]
+    question = {
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+        "eval_time": f"{STEP * STEPS - STEP}s",
+        "exp_samples": wanted,
+    }
+    test = {"interval": f"{STEP}s", "input_series": samples, "promql_expr_test": [question]}
+    file = folder / "test.yml"
+    file.write_bytes(orjson.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "30s", "tests": [test]}))
+    ended = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, timeout=60, check=False)
+    return "" if ended.returncode == 0 else ended.stdout + ended.stderr
+
+
+def test_nothing_fires_where_all_is_well(promtool: Path, tmp_path: Path) -> None:
+    assert firing(promtool, tmp_path, HEALTHY, set()) == ""
+    assert "got" in firing(promtool, tmp_path, HEALTHY, {"RelayDown"}), "the question can be answered with no"
+
+
+@pytest.mark.parametrize(
+    ("alert", "fault"), [pytest.param(alert, fault, id=alert) for alert, faults in FAULTS.items() for fault in faults]
+)
+def test_an_alert_fires_for_its_fault_and_no_other_does(
+    promtool: Path, tmp_path: Path, alert: str, fault: dict[str, str]
+) -> None:
+    assert firing(promtool, tmp_path, HEALTHY | fault, {alert}) == ""
+
+
+def test_each_alert_has_a_fault_and_says_what_to_do() -> None:
+    assert {rule["alert"] for rule in RULES} == FAULTS.keys()
+    for rule in RULES:
+        assert rule["labels"]["severity"] in ("page", "warn")
+        assert rule["annotations"].keys() == {"summary", "action"}
+
+
+def test_alerts_ask_for_metrics_that_there_are() -> None:
+    known = {
+        family.name + suffix
+        for family in Telemetry().registry.collect()
+        for suffix in ("", "_total", "_bucket", "_count", "_sum")
+    }
+    for rule in RULES:
+        asked = set(re.findall(r"relay_[a-z_]+", rule["expr"]))
+        assert asked or rule["alert"] == "RelayDown"
+        assert asked <= known, rule["alert"]
