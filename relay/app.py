@@ -20,11 +20,12 @@ from relay.clock import SystemClock
 from relay.config import Address, Config, parse_address
 from relay.dispatch import Dispatcher
 from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
-from relay.gateway import Gateway, Source
+from relay.gateway import SERVER_NAME, Gateway, GatewayOptions, Source
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
 from relay.model import GateState
 from relay.ports import Clock, Sink
+from relay.server import Limits, Server
 from relay.stores import open_store, sqlite_path
 from relay.telemetry import Telemetry
 
@@ -39,7 +40,7 @@ _FINISH_ANSWERS = 3.0
 """No request outlives the gateway's hard end of 2.5 s."""
 _KEEP_ALIVE = 15.0
 _LINGER = 1.0
-"""How long the rest of a body that was refused is read and thrown away, so that its sender sees the answer."""
+_HEADER_TIME = 2.0
 _PURGE_EVERY = 60.0
 _PURGE_AT_ONCE = 200
 """Events looked at in one commit: few, so that no answer waits long behind it."""
@@ -108,7 +109,7 @@ class App:
         self.telemetry.recovered(await self._recover())
         self.dispatcher.obey(await self.store.wishes())
         self.admin_address = await self._listen(
-            Admin(exposition=self._exposition, readiness=self.readiness).application(), "admin", config.admin.listen
+            private_runner(Admin(exposition=self._exposition, readiness=self.readiness)), "admin", config.admin.listen
         )
         self._watch(self.store.failed(), "store")
         self._watch(self._purge_regularly(), "retention")
@@ -119,7 +120,10 @@ class App:
         rules = self.parts.rules
         self._gateway = Gateway(config.gateway, rules, self.store, telemetry=self.telemetry, clock=self._clock)
         self.gateway_address = await self._listen(
-            self._gateway.application(), "gateway", config.gateway.listen, idle=self._gateway.idle
+            public_runner(self._gateway, config.gateway, self.telemetry),
+            "gateway",
+            config.gateway.listen,
+            idle=self._gateway.idle,
         )
 
     async def _recover(self) -> int:
@@ -176,10 +180,9 @@ class App:
             self._key_tasks[keys] = self._watch(keys.run(), "keys")
 
     async def _listen(
-        self, application: web.Application, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
+        self, runner: web.BaseRunner, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
     ) -> Address:
         address = parse_address(listen)
-        runner = make_runner(application)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
@@ -290,19 +293,26 @@ async def running(
         await app.stop()
 
 
-def make_runner(application: web.Application) -> web.AppRunner:
-    """A server for the application, with the limits that both sides keep."""
+def public_runner(gateway: Gateway, options: GatewayOptions, telemetry: Telemetry) -> web.ServerRunner:
+    """The public side's server."""
+    limits = Limits(
+        connections=options.max_connections,
+        header_seconds=_HEADER_TIME,
+        idle_seconds=_KEEP_ALIVE,
+        linger_seconds=_LINGER,
+    )
+    server = Server(gateway.handle, name=SERVER_NAME, max_body=options.max_body, limits=limits, watcher=telemetry)
+    return web.ServerRunner(server, shutdown_timeout=_FINISH_ANSWERS)
+
+
+def private_runner(admin: Admin) -> web.AppRunner:
+    """The private side's server."""
     return web.AppRunner(
-        application,
-        access_log=None,
-        auto_decompress=False,  # the signature is over the bytes as they were sent
-        keepalive_timeout=_KEEP_ALIVE,
-        lingering_time=_LINGER,
-        shutdown_timeout=_FINISH_ANSWERS,
+        admin.application(), access_log=None, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=_FINISH_ANSWERS
     )
 
 
-async def _finish(runner: web.AppRunner, idle: Callable[[], Awaitable[None]]) -> None:
+async def _finish(runner: web.BaseRunner, idle: Callable[[], Awaitable[None]]) -> None:
     """Take nobody in any more, and answer who is here: aiohttp's own shutdown throws away what is left of a body."""
     for site in list(runner.sites):
         await site.stop()

@@ -36,6 +36,8 @@ KEY_TIME = 1.0
 COMMIT_TIME = 1.0
 RETRY_AFTER = "2"
 """Seconds, told with every 503."""
+SERVER_NAME = "dyte-relay"
+"""What the `server` header says: no version of anything."""
 
 
 class GatewayOptions(Options):
@@ -47,6 +49,8 @@ class GatewayOptions(Options):
     """Larger bodies are answered 413, which loses the event at the sender: keep it generous."""
     max_inflight: int = Field(default=1000, ge=1)
     """Requests at work at the same time; above it the answer is 503."""
+    max_connections: int = Field(default=4000, ge=1)
+    """Connections open at the same time; one more is closed at once."""
 
 
 class SourceOptions(Options):
@@ -146,7 +150,7 @@ class Answer:
         """The HTTP response."""
         status = _STATUS.get(self.outcome, 503)
         body = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
-        headers = {}
+        headers = {"server": SERVER_NAME}
         if status == 503:
             headers["retry-after"] = RETRY_AFTER
         if status == 405:
@@ -179,7 +183,7 @@ class Rules:
     """Hash of the configuration."""
 
 
-async def _continue(request: web.Request) -> None:
+async def _continue(request: web.BaseRequest) -> None:
     """Let a body come that waits to be asked for. Other expectations are ignored: a 417 would lose the event."""
     if request.version >= HttpVersion11 and request.headers.get("expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -201,17 +205,12 @@ class Gateway:
         self._idle.set()
         self.rules = rules
 
-    def application(self) -> web.Application:
-        """The aiohttp application. One route for all paths: which of them count is a matter of the rules in force."""
-        application = web.Application(client_max_size=self._options.max_body)
-        application.router.add_route("*", r"/{path:[\s\S]*}", self._handle, expect_handler=_continue)
-        return application
-
     async def idle(self) -> None:
         """Return when no request is at work; each of them ends within `HARD_END`."""
         await self._idle.wait()
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request, whatever its path: which of them count is a matter of the rules in force."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         rules = self.rules
@@ -230,7 +229,7 @@ class Gateway:
             self._telemetry.request_refused(name, answer.outcome, answer.detail)
         return answer.response()
 
-    async def _within_time(self, request: web.Request, source: Source, rules: Rules) -> Answer:
+    async def _within_time(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         self._inflight += 1
         self._idle.clear()
         self._telemetry.inflight(self._inflight)
@@ -248,7 +247,7 @@ class Gateway:
                 self._idle.set()
             self._telemetry.inflight(self._inflight)
 
-    async def _answer(self, request: web.Request, source: Source, rules: Rules) -> Answer:
+    async def _answer(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         headers = request.headers
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Answer(outcome=Outcome.ENCODED, detail="compressed bodies are not what was signed", close=True)
@@ -276,7 +275,7 @@ class Gateway:
         )
         return await self._accept(self._admission(event, source, rules))
 
-    async def _read(self, request: web.Request) -> bytes | Answer:
+    async def _read(self, request: web.BaseRequest) -> bytes | Answer:
         limit = self._options.max_body
         too_large = Answer(
             outcome=Outcome.TOO_LARGE,
@@ -287,6 +286,7 @@ class Gateway:
             return too_large
         try:
             async with asyncio.timeout(BODY_TIME):
+                await _continue(request)
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
             return too_large

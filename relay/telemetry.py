@@ -71,6 +71,7 @@ class Telemetry:
         self._oldest = self._gauge("backlog_oldest_seconds", "Age of the oldest event that waits", "sink")
         self._sink_state = self._gauge("sink_state", "1 for the state that the sink is in", "sink", "state")
         self._inflight = self._gauge("inflight", "Requests at work now")
+        self._connections_closed = self._counter("connections_closed", "Connections that were ended by us", "reason")
         self._store_errors = self._counter("store_errors", "What the store could not do", "kind")
         self._store_writable = self._gauge("store_writable", "1 while events can be accepted")
         self._store_free = self._gauge("store_free_bytes", "Free space where the store is")
@@ -100,6 +101,18 @@ class Telemetry:
         if suppressed is not None:
             context = {"source": source, "outcome": outcome, "detail": detail, "suppressed": suppressed}
             log.warning("request.refused", extra=context)
+
+    def connection_refused(self) -> None:
+        """More connections at the public side than it may have."""
+        self._connections_closed.labels("too_many").inc()
+
+    def headers_timed_out(self) -> None:
+        """A client began a request and did not go on."""
+        self._connections_closed.labels("slow_headers").inc()
+
+    def request_malformed(self) -> None:
+        """Something came that is no HTTP."""
+        self._requests.labels("none", "malformed").inc()
 
     def inflight(self, count: int) -> None:
         """So many requests are at work."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.app import make_runner
+from relay.app import public_runner
 from relay.clock import SystemClock
 from relay.gateway import Gateway, GatewayOptions, Rules, Source, SourceOptions
 from relay.keyring import PinnedKeys
@@ -93,8 +93,9 @@ async def gateway_running(
     one = Source(name="dyte", options=SourceOptions(**source), keys=trusted)
     rules = Rules(sources={"/webhooks/dyte": one}, table=RouteTable([], orders={}), config="hash")
     telemetry = Telemetry()
-    gateway = Gateway(options or GatewayOptions(), rules, intake, telemetry=telemetry, clock=SystemClock())
-    runner = make_runner(gateway.application())
+    options = options or GatewayOptions()
+    gateway = Gateway(options, rules, intake, telemetry=telemetry, clock=SystemClock())
+    runner = public_runner(gateway, options, telemetry)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]

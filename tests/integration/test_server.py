@@ -1,0 +1,178 @@
+"""What must not depend on a client's good will: slow headers, too many connections, and what is no HTTP at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from relay.gateway import GatewayOptions
+from tests.fakes.gateway import GatewayServer, ScriptedIntake, gateway_running
+from tests.fakes.http import WAIT
+from tests.running import payload, signed
+
+BODY = b'{"event":"meeting.started"}'
+CANARY = b"c4n4ry"
+
+
+@asynccontextmanager
+async def connected(gateway: GatewayServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def webhook(uuid: str) -> bytes:
+    """A whole genuine request."""
+    lines = ["POST /webhooks/dyte HTTP/1.1", "host: relay", f"content-length: {len(BODY)}"]
+    lines += [f"{name}: {text}" for name, text in signed(BODY, uuid=uuid).items()]
+    return "\r\n".join([*lines, "", ""]).encode() + BODY
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """One answer, read by its content-length."""
+    async with asyncio.timeout(WAIT):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return head + await reader.readexactly(length)
+
+
+async def end(reader: asyncio.StreamReader) -> bytes:
+    """Everything up to the end of the connection."""
+    async with asyncio.timeout(WAIT):
+        with suppress(ConnectionError):
+            return await reader.read()
+    return b""
+
+
+def closed(gateway: GatewayServer, reason: str) -> float:
+    return gateway.metrics()[f'relay_connections_closed_total{{reason="{reason}"}}']
+
+
+@pytest.mark.parametrize("before", [0, 1, 2], ids=["first", "second", "third"])
+async def test_headers_that_do_not_end_are_cut_off_on_each_request_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr("relay.app._HEADER_TIME", 0.2)
+    async with gateway_running(ScriptedIntake()) as gateway, connected(gateway) as (reader, writer):
+        for number in range(before):
+            writer.write(webhook(f"uuid-{number}"))
+            assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+        dripping = asyncio.create_task(drip(writer))
+        assert await end(reader) == b"", "no answer that could be taken for a refusal: the sender shall try again"
+        await dripping
+        assert closed(gateway, "slow_headers") == 1
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """A request's headers, a byte now and then: each of them comes in time, the whole does not."""
+    with suppress(ConnectionError):
+        for byte in webhook("slow")[:1000]:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+    assert writer.is_closing() or writer.transport.is_closing()
+
+
+async def test_a_connection_may_idle_between_requests_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.app._HEADER_TIME", 0.05)
+    monkeypatch.setattr("relay.app._KEEP_ALIVE", 0.5)
+    async with gateway_running(ScriptedIntake()) as gateway, connected(gateway) as (reader, writer):
+        await asyncio.sleep(0.2)  # four times what headers may take; but there are none yet
+        writer.write(webhook("one"))
+        assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(0.2)
+        writer.write(webhook("two"))
+        assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+        assert await end(reader) == b""
+        assert closed(gateway, "slow_headers") == 0
+
+
+async def test_requests_may_come_one_behind_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.app._HEADER_TIME", 0.2)
+    intake = ScriptedIntake()
+    intake.hold()
+    async with gateway_running(intake) as gateway, connected(gateway) as (reader, writer):
+        writer.write(webhook("one") + webhook("two") + webhook("three"))
+        await intake.was_asked()
+        await asyncio.sleep(0.3)  # longer than headers may take: these have come long ago
+        intake.may_commit.set()
+        for _ in range(3):
+            assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+        assert closed(gateway, "slow_headers") == 0
+
+
+async def test_one_connection_too_many_is_closed_and_the_others_are_served() -> None:
+    options = GatewayOptions(max_connections=3)
+    async with gateway_running(ScriptedIntake(), options=options) as gateway:
+        async with connected(gateway) as (reader, writer), connected(gateway), connected(gateway):
+            writer.write(webhook("one"))
+            assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+            async with connected(gateway) as (refused, _):
+                assert await end(refused) == b""
+            assert closed(gateway, "too_many") == 1
+            writer.write(webhook("two"))
+            assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+        assert (await gateway.post(payload())).status == 200, "there is room again"
+
+
+BEGUN = b"POST /webhooks/dyte HTTP/1.1\r\nhost: a\r\n"
+MALFORMED = {
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01" + CANARY + b"\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM" + CANARY + b"\r\n\r\n",
+    "method": CANARY + b"(/webhooks HTTP/1.1\r\nhost: relay\r\n\r\n",
+    "version": b"GET / HTTP/" + CANARY + b"\r\nhost: relay\r\n\r\n",
+    "no host": b"POST /" + CANARY + b" HTTP/1.1\r\n\r\n",
+    "two hosts": BEGUN + b"host: " + CANARY + b"\r\n\r\n",
+    "two lengths": BEGUN + b"content-length: 1\r\ncontent-length: 2\r\nx: " + CANARY + b"\r\n\r\nab",
+    "length and chunks": BEGUN + b"content-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + CANARY,
+    "negative length": BEGUN + b"content-length: -1\r\n\r\n" + CANARY,
+    "folded header": BEGUN + b"x: a\r\n " + CANARY + b"\r\n\r\n",
+    "space before the colon": BEGUN + b"content-length : 3\r\n\r\n" + CANARY,
+    "NUL": BEGUN + b"x: \x00" + CANARY + b"\r\n\r\n",
+    "bare LF smuggled": BEGUN + b"transfer-encoding: " + CANARY + b"\r\n\r\n0\r\n\r\n",
+    "long header": BEGUN + b"x: " + CANARY * 2000 + b"\r\n\r\n",
+    "many headers": BEGUN + b"x: " + CANARY + b"\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+    "bad chunk": BEGUN + b"dyte-signature: YQ==\r\ntransfer-encoding: chunked\r\n\r\n" + CANARY + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", [pytest.param(sent, id=name) for name, sent in MALFORMED.items()])
+async def test_what_is_no_request_gets_a_few_words_and_no_traceback(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    intake = ScriptedIntake()
+    async with gateway_running(intake) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(sent)
+            told = await end(reader)
+        assert (await gateway.post(payload())).status == 200
+    first = told.partition(b"\r\n")[0].split(b" ")[1]
+    assert first in (b"400", b"401", b"404", b"503"), told
+    assert CANARY not in told
+    assert b"python" not in told.lower()
+    assert len(intake.admitted) == 1
+    assert CANARY.decode() not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_what_is_no_request_is_counted() -> None:
+    async with gateway_running(ScriptedIntake()) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(MALFORMED["two lengths"])
+            told = await end(reader)
+        assert told.partition(b" ")[2].startswith(b"400 ")
+        assert told.endswith(b'\r\n\r\n{"status":"malformed"}')
+        assert gateway.metrics()['relay_requests_total{outcome="malformed",source="none"}'] == 1
+
+
+async def test_no_answer_names_a_version() -> None:
+    async with gateway_running(ScriptedIntake()) as gateway:
+        for found in (await gateway.post(payload()), await gateway.request("GET", "/x")):
+            assert found.headers["server"] == "dyte-relay"
