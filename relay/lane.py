@@ -19,7 +19,7 @@ from relay.model import Dead, Delivered, Delivery, Failure, GateState, Reason, R
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
-from relay.representation import represent
+from relay.representation import Shape, represent
 from relay.retry import decide
 from relay.telemetry import Telemetry
 
@@ -53,6 +53,7 @@ class Lane:
         self.gate = Gate()
         self._sink = sink
         self._options = options
+        self._shape = Shape.of(options)
         self._outbox = outbox
         self._pace = pace
         self._telemetry = telemetry
@@ -205,7 +206,7 @@ class Lane:
     async def _ask(self, delivery: Delivery) -> str | DeliveryError:
         """Let the sink deliver, and the gate know. A receipt, or why there is none."""
         try:
-            represented = represent(delivery, select=self._options.select, redact=self._options.redact)
+            represented = represent(delivery, self._shape)
             receipt = await self._within_time(represented)
         except DeliveryError as error:
             self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -199,6 +200,9 @@ class RetryOptions(Options):
     """So long after the event was accepted, or last replayed, a delivery is a dead letter."""
 
 
+_SHORTEST_KEY = 16
+
+
 class LaneOptions(Options):
     """What every sink takes, whatever its type; its lane sees to it, and the sink itself never knows."""
 
@@ -218,6 +222,18 @@ class LaneOptions(Options):
     """JMESPath projection: send its result instead of the whole payload."""
     redact: tuple[str, ...] = ()
     """Dotted paths that are removed from the payload before it is sent."""
+    pseudonymize: tuple[str, ...] = ()
+    """Dotted paths whose values are replaced by a keyed hash before the payload is sent: consumers can still tell the
+    same person from another, and join on it. Of the payload only; keys and attributes stay what they are."""
+    pseudonym_key: Secret | None = None
+    """The key for `pseudonymize`; sinks with the same key have the same hashes."""
+
+    @model_validator(mode="after")
+    def _has_pseudonym_key(self) -> Self:
+        key = "" if self.pseudonym_key is None else self.pseudonym_key.get_secret_value()
+        if self.pseudonymize and len(key) < _SHORTEST_KEY:
+            raise ValueError(f"pseudonymize needs a pseudonym_key of at least {_SHORTEST_KEY} characters")
+        return self
 
     @property
     def lease(self) -> timedelta:

@@ -67,11 +67,14 @@ _EXAMPLES: Mapping[str, list[Any]] = {
     "SlackOptions.webhook_url": ["${SLACK_WEBHOOK_URL}"],
     "SlackOptions.token": ["${SLACK_BOT_TOKEN}"],
     "SlackOptions.channel": ["C0123456789"],
+    "SlackOptions.reveal": [["recording.downloadUrl"]],
     "SlackOptions.text": ["Recording of {{ meeting.title }} is ready"],
     "FileOptions.path": ["-", "data/events.jsonl"],
     "KafkaOptions.sasl_mechanism": ["SCRAM-SHA-512"],
     "*.rate": ["50/s", "300/m"],
     "*.select": ["{id: recording.id, url: recording.downloadUrl}"],
+    "*.pseudonymize": [["participant.customParticipantId"]],
+    "*.pseudonym_key": ["${PSEUDONYM_KEY}"],
     "*.redact": [["participant.userDisplayName", "streamKey"]],
 }
 

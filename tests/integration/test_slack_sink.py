@@ -124,6 +124,23 @@ async def test_a_template_takes_the_place_of_the_card(slack: FakeSlack, make_sin
     assert slack.messages[0]["blocks"] == [section]
 
 
+async def test_a_template_shows_what_opens_a_file_or_a_stream_only_where_that_is_said(
+    slack: FakeSlack, make_sink: MakeSink
+) -> None:
+    secret = "https://files.example/a.mp4?X-Amz-Signature=abc"
+    item = delivery(
+        {"event": "x", "recording": {"downloadUrl": secret, "audioDownloadUrl": secret}, "streamKey": "k3y"}
+    )
+    text = "{{ recording.downloadUrl }} {{ recording.audioDownloadUrl }} {{ streamKey }}"
+
+    await make_sink(text=text).deliver(item)
+    await make_sink(text=text, reveal=("recording.downloadUrl",)).deliver(item)
+
+    hidden, revealed = (message["text"] for message in slack.messages)
+    assert hidden == "[hidden] [hidden] [hidden]"
+    assert revealed == f"{secret} [hidden] [hidden]"
+
+
 async def test_a_long_template_is_cut_into_sections(slack: FakeSlack, make_sink: MakeSink) -> None:
     sink = make_sink(text="{% for i in range(900) %}{{ words }} {% endfor %}")
 

@@ -7,6 +7,7 @@ before its event becomes a dead letter: a message that looks plain is worth more
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import field_validator, model_validator
 from relay.errors import Rejected
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions, Order, Rate, Secret
+from relay.sensitive import concealed
 from relay.sinks.slack import cards as slack_cards
 from relay.sinks.slack import errors as slack_errors
 from relay.sinks.slack import text as slack_text
@@ -49,6 +51,9 @@ class SlackOptions(LaneOptions):
     `received_at`, `replay`). Filters beside Jinja's: `date` (in each reader's time zone), `duration`, `size`. A field
     that is missing prints nothing. Values are escaped; addresses become links only when written `<address|text>`.
     """
+    reveal: tuple[str, ...] = ()
+    """Dotted paths that are shown although they are sensitive, for instance `recording.downloadUrl`. Without it, keys
+    of livestreams and addresses that open a file without a login read `[hidden]`: a channel has many readers."""
     order: Order = Order.MEETING
     rate: Rate | None = Rate(count=1, per=timedelta(seconds=1))
     """Slack takes one message a second for each channel."""
@@ -145,7 +150,7 @@ class SlackSink:
 
     def _render(self, template: Template, delivery: Delivery) -> Message:
         try:
-            markup = template.render(_variables(delivery))
+            markup = template.render(_variables(delivery, self._options.reveal))
         except TemplateError as raised:
             raise Rejected(Reason.TEMPLATE, f"sinks.{self._name}.text: {raised}") from None
         pieces = slack_text.split(markup)
@@ -182,7 +187,7 @@ def _date(value: object) -> str:
     return Markup(slack_text.date(moment)) if moment else ""  # noqa: S704  made of a number and digits
 
 
-def _variables(delivery: Delivery) -> dict[str, Any]:
+def _variables(delivery: Delivery, reveal: Collection[str]) -> dict[str, Any]:
     event = delivery.event
     relay = {
         "id": event.id,
@@ -191,7 +196,7 @@ def _variables(delivery: Delivery) -> dict[str, Any]:
         "received_at": event.received_at.isoformat(),
         "replay": delivery.replay,
     }
-    return {"event": event.type, **delivery.payload, "relay": relay}
+    return {"event": event.type, **concealed(delivery.payload, reveal=reveal), "relay": relay}
 
 
 def _reveal(secret: Secret | None) -> str:
