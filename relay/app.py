@@ -25,7 +25,7 @@ from relay.keyring import FetchedKeys
 from relay.lane import Lane
 from relay.model import GateState
 from relay.ports import Clock, Sink
-from relay.server import Limits, Server
+from relay.server import Limits, Server, check_library
 from relay.stores import open_store, sqlite_path
 from relay.telemetry import Telemetry
 
@@ -94,6 +94,7 @@ class App:
         await self._stack.aclose()
 
     async def _start(self, config: Config) -> None:
+        check_library()
         self.store = await open_store(config.store.get_secret_value())
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)

@@ -11,15 +11,34 @@ module to what it relies on.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from aiohttp import StreamReader, web
+import aiohttp
+from aiohttp import StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
+from relay.errors import StartError
 from relay.model import value
+
+OLDEST_SAFE_AIOHTTP = (3, 14, 4)
+"""Below it requests can be smuggled: https://github.com/aio-libs/aiohttp/blob/master/CHANGES.rst (CVE-2026-111750)."""
+
+
+def check_library() -> None:
+    """Raises StartError where this aiohttp must not face the internet: too old, or without its parser in C, which has
+    fewer ways to read a request than the one in Python."""
+    version = tuple(int(part) for part in re.findall(r"\d+", aiohttp.__version__)[:3])
+    if version < OLDEST_SAFE_AIOHTTP:
+        floor = ".".join(map(str, OLDEST_SAFE_AIOHTTP))
+        raise StartError(f"aiohttp {aiohttp.__version__} has known holes; install {floor} or newer")
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise StartError(
+            "aiohttp runs without its parser in C; install it from a wheel, and unset AIOHTTP_NO_EXTENSIONS"
+        )
 
 
 @value

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from relay.errors import StartError
+from relay.server import check_library
 from tests.acceptance.process import Ended, relay, serving
 from tests.fakes.http import FakeHttp, Hang
 from tests.fakes.keys import PATH, FakeKeyServer
@@ -158,3 +160,20 @@ async def test_a_sink_that_never_answers_stops_nobody_else(tmp_path: Path) -> No
                 return file.exists() and len(file.read_bytes().splitlines()) == len(bodies)
 
             await until(all_written, "file with all events")
+
+
+async def test_without_the_parser_in_c_it_does_not_start(tmp_path: Path) -> None:
+    file = await asyncio.to_thread(lambda: write_config(tmp_path))
+    ended = await relay("serve", "-c", str(file), cwd=tmp_path, AIOHTTP_NO_EXTENSIONS="1")
+    assert ended.code == 1
+    assert "without its parser in C" in ended.err
+
+
+@pytest.mark.parametrize(("version", "starts"), [("3.14.3", False), ("3.9", False), ("3.14.4", True), ("4.0a1", True)])
+def test_an_old_http_library_is_refused(monkeypatch: pytest.MonkeyPatch, version: str, *, starts: bool) -> None:
+    monkeypatch.setattr("aiohttp.__version__", version)
+    if starts:
+        check_library()
+    else:
+        with pytest.raises(StartError, match=r"has known holes; install 3\.14\.4 or newer"):
+            check_library()

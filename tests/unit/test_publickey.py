@@ -174,6 +174,18 @@ def test_refuses_every_flipped_bit(bits: int) -> None:
         assert not key.verify(bytes(changed), genuine)
 
 
+def test_refuses_a_hundred_thousand_flipped_bits() -> None:
+    key, refused = public(), 0
+    for number in range(50):
+        body = BODY + b" " * number
+        genuine = signed(body)
+        for bit in range(2048):
+            flipped = bytearray(genuine)
+            flipped[bit // 8] ^= 1 << (bit % 8)
+            refused += not key.verify(body, bytes(flipped))
+    assert refused == 50 * 2048
+
+
 @given(st.binary(max_size=300) | st.binary(min_size=256, max_size=256))
 def test_never_takes_nor_trips_over_bytes_that_nobody_signed(signature: bytes) -> None:
     assert public().verify(BODY, signature) is False
