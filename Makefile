@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash bench-outage kafka kafka-jars promtool schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz bench-outage kafka kafka-jars promtool schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ tests-with-coverage: $(READY)
 
 crash: $(READY) ## kill the relay CYCLES times under load and look for what it lost
 	@$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),50) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)
+	@$(BIN)/python -m tests.fuzz --count $(or $(N),20000) $(if $(SEED),--seed $(SEED))
 
 bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
 	@$(BIN)/python -m bench.outage

@@ -1,0 +1,46 @@
+"""`python -m tests.fuzz --count 1000000`: the long form of tests/fuzz/test_requests.py."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import sys
+from random import SystemRandom
+from time import monotonic
+
+from tests.fuzz.drive import Findings, run
+
+_EVERY = 10_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000, help="how many inputs")
+    parser.add_argument("--seed", type=int, default=None, help="repeat an earlier run")
+    arguments = parser.parse_args()
+    seed = SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
+    sys.stdout.write(f"seed {seed}\n")
+    started = monotonic()
+
+    def told(findings: Findings) -> None:
+        if findings.total % _EVERY == 0:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            sys.stdout.write(f"{findings.total} inputs in {monotonic() - started:.0f} s, peak memory {peak} MiB\n")
+            sys.stdout.flush()
+
+    findings, answered = asyncio.run(run(arguments.count, seed, told=told))
+    for name, count in sorted(findings.answers.items()):
+        sys.stdout.write(f"{name:20} {count}\n")
+    sys.stdout.write(f"{'no answer':20} {findings.silent}\n")
+    for made, answer in findings.unplanned[:20]:
+        sys.stdout.write(f"UNPLANNED {answer!r}\n  for {made!r}\n")
+    for made in findings.hung[:20]:
+        sys.stdout.write(f"HUNG {made!r}\n")
+    bad = bool(findings.unplanned or findings.hung or answered != 20)
+    sys.stdout.write("FAILED\n" if bad else "nothing crashed, hung or answered what was not planned\n")
+    return int(bad)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
