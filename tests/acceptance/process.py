@@ -88,10 +88,10 @@ async def serving(folder: Path, **parts: Any) -> AsyncIterator[Serving]:
 
 
 @asynccontextmanager
-async def serving_file(file: Path) -> AsyncIterator[Serving]:
+async def serving_file(file: Path, *options: str, **env: str) -> AsyncIterator[Serving]:
     """`relay serve -c file`, once it listens."""
     key_pair()  # made before the process is waited for
-    process = await _spawn(("serve", "-c", str(file)), file.parent, {})
+    process = await _spawn(("serve", "-c", str(file), *options), file.parent, env)
     try:
         found = Serving(process)
         listening = await found.logged("relay.listening")

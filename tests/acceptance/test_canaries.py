@@ -1,0 +1,184 @@
+"""Secrets and people's names stay where they belong: a word that stands in each is looked for everywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.acceptance.process import relay, serving_file
+from tests.fakes.http import Answer, FakeHttp, Hang, Reset
+from tests.fakes.slack import FakeSlack, Refuse
+from tests.running import payload, sender, until, write_config
+
+WORD = "c4n4ry"
+"""Part of each secret of the configuration."""
+PERSON, STREAM, LINK = "Ann p3rs0n", "stream-p3rs0n", "https://files.example/a.mp4?X-Amz-Signature=p3rs0n"
+"""What the sender put into a body: it may be sent on, and nothing else."""
+
+
+def whsec(word: str) -> str:
+    """A signing secret of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(f"{word}-of-at-least-24-bytes".encode()).decode()
+
+
+def secrets(http: FakeHttp, slack: FakeSlack) -> dict[str, Any]:
+    """Sinks with a secret wherever there may be one."""
+    return {
+        "crm": {
+            "type": "http",
+            "url": f"{http.url}/{WORD}-path?key={WORD}-query",
+            "headers": {"authorization": f"Bearer {WORD}-header", "x-key": "${file:secret}"},
+            "secret": [whsec(WORD), "${RELAY_TEST_SECRET}"],
+            "allow_private": True,
+            "pseudonymize": ["meeting.title"],
+            "pseudonym_key": f"{WORD}-pseudonyms",
+            "retry": {"base": "10ms", "cap": "20ms", "max_attempts": 6},
+        },
+        "bot": {"type": "slack", "token": f"xoxb-{WORD}", "channel": "C0123456789", "api_url": slack.api_url},
+        "hook": {
+            "type": "slack",
+            "webhook_url": slack.webhook_url + f"/{WORD}-hook",
+            "text": "{{ meeting.title > 3 }}",  # fails over every payload
+        },
+        "closed": {
+            "type": "kafka",
+            "bootstrap_servers": ["127.0.0.1:1"],
+            "topic": "dyte.events",
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": "relay",
+            "sasl_plain_password": f"{WORD}-kafka",
+            "timeout": "1s",
+        },
+    }
+
+
+def hits(text: str | bytes, *words: str) -> list[str]:
+    """The places where a word stands, with what is around it; also in base64 and in hex."""
+    raw = text.encode() if isinstance(text, str) else text
+    found = []
+    for word in words or (WORD, "p3rs0n"):
+        for form in _forms(word):
+            start = raw.find(form)
+            if start >= 0:
+                found.append(f"{form!r} in {raw[max(0, start - 80) : start + 80]!r}")
+    return found
+
+
+def _forms(word: str) -> Iterator[bytes]:
+    yield word.encode()
+    yield word.encode().hex().encode()
+    for before in range(3):  # base64 looks different at each of its three alignments
+        encoded = base64.b64encode(b"\x00" * before + word.encode())
+        yield encoded[(0, 2, 3)[before] + (before > 0) * 1 : -4]
+
+
+def body(number: int) -> bytes:
+    about = {"displayName": PERSON, "userDisplayName": PERSON}
+    more: dict[str, Any] = {"participant": about, "streamKey": STREAM, "recording": {"downloadUrl": LINK}}
+    return orjson.dumps(payload(meeting=f"m-{number}", **more) | {"number": number})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_nothing_tells_what_it_should_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay with every kind of trouble, at its most talkative; and everything that people ask about it."""
+    (tmp_path / "secret").write_text(f"{WORD}-file")
+    monkeypatch.setenv("RELAY_TEST_SECRET", whsec(f"{WORD}-env"))
+    steps = (Answer(401), Answer(503), Reset(), Answer(400), Answer(429, headers={"retry-after": "0"}))
+    async with FakeHttp(default=Answer(500, body=WORD.encode())) as http, FakeSlack() as slack:
+        http.will(*steps, Hang())
+        slack.will(*(Refuse(code) for code in ("invalid_auth", "internal_error", "ratelimited")))
+        sinks = secrets(http, slack)
+        sinks["crm"]["timeout"] = "500ms"
+        file = await asyncio.to_thread(
+            lambda: write_config(tmp_path, sinks=sinks, admin={"listen": "127.0.0.1:0", "token": f"{WORD}-admin"})
+        )
+        async with serving_file(file, "--log-level", "debug", RELAY_TEST_SECRET=whsec(f"{WORD}-env")) as process:
+            async with sender(f"http://{process.gateway}") as posting:
+                for number in range(8):
+                    assert (await posting.post(body(number))).status == 200
+                assert (await posting.post(body(9), headers={"dyte-signature": WORD})).status == 401
+                assert (await posting.request("POST", f"/{WORD}")).status == 404
+
+                async def in_trouble() -> bool:
+                    async with posting.session.get(f"http://{process.admin}/readyz") as response:
+                        return (await response.text()).count("broken") + http.connections > 6
+
+                await until(in_trouble, "trouble with the sinks")
+                asked = ("/metrics", "/readyz", "/livez", f"/{WORD}")
+                answers = []
+                for path in asked:
+                    async with posting.session.get(f"http://{process.admin}{path}") as response:
+                        answers.append(await response.text())
+            process.process.send_signal(signal.SIGHUP)
+            process.process.send_signal(signal.SIGTERM)
+            assert await process.ended() == 0
+        assert hits(orjson.dumps(process.lines)) == []
+        assert [hits(answer) for answer in answers] == [[]] * len(answers)
+        assert len(process.lines) > 30, "there was something to look at"
+    await _commands_keep_it_too(tmp_path)
+    stored = await asyncio.to_thread(lambda: b"".join(part.read_bytes() for part in tmp_path.glob("relay.db*")))
+    assert b"p3rs0n" in stored, "what was signed is kept"
+    assert hits(stored, WORD) == []
+
+
+async def _commands_keep_it_too(folder: Path) -> None:
+    env = {"RELAY_TEST_SECRET": whsec(f"{WORD}-env")}
+    listed = await relay("events", "list", "--json", cwd=folder, **env)
+    event_id = orjson.loads(listed.out)[0]["id"]
+    for command in (
+        ("check",),
+        ("events", "list"),
+        ("events", "show", event_id),
+        ("events", "show", event_id, "--json"),
+        ("deliveries", "list"),
+        ("deliveries", "list", "--json"),
+        ("schema",),
+    ):
+        ended = await relay(*command, cwd=folder, **env)
+        assert ended.code == 0, ended.err
+        assert hits(ended.out + ended.err) == [], command
+
+
+WRONG: dict[str, str] = {
+    "store": f"store: mysql://relay:{WORD}@host/db",
+    "store, postgresql": f"store: postgresql://relay:{WORD}@host/db",
+    "token as a list": f"admin: {{token: [{WORD}]}}",
+    "key": f"sources: {{dyte: {{public_key: {WORD}}}}}",
+    "key URL": f"sources: {{dyte: {{public_key_url: 'http://user:{WORD}@example.com/'}}}}",
+    "whsec": f"sinks: {{a: {{type: http, url: 'https://example.com', secret: whsec_{WORD}!}}}}",
+    "header": f'sinks: {{a: {{type: http, url: "https://example.com", headers: {{x: "{WORD}\\n"}}}}}}',
+    "URL": f"sinks: {{a: {{type: http, url: 'ftp://user:{WORD}@example.com/{WORD}'}}}}",
+    "webhook": f"sinks: {{a: {{type: slack, webhook_url: 'http://hooks.slack.com/{WORD}'}}}}",
+    "bot token": f"sinks: {{a: {{type: slack, channel: C1, token: 'xoxb {WORD}'}}}}",
+    "both ways": f"sinks: {{a: {{type: slack, channel: C1, token: {WORD}, webhook_url: 'https://h/{WORD}'}}}}",
+    "password": f"sinks: {{a: {{type: kafka, topic: t, bootstrap_servers: [k:1], sasl_plain_password: {WORD}}}}}",
+    "pseudonym key": f"sinks: {{a: {{type: file, path: x, pseudonymize: [a], pseudonym_key: {WORD}}}}}",
+    "from a variable": "admin: {token: '${RELAY_TEST_SECRET}', listen: '${RELAY_TEST_SECRET}'}",
+    "from a file": "admin: {token: '${file:secret}', listen: '${file:secret}'}",
+}
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in WRONG.items()])
+async def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, text: str) -> None:
+    (tmp_path / "relay.yaml").write_text(text + "\n")
+    (tmp_path / "secret").write_text(WORD)
+    for command in ("check", "serve"):
+        ended = await relay(command, cwd=tmp_path, RELAY_TEST_SECRET=WORD)
+        assert ended.code == 2
+        assert "relay.yaml:1" in ended.err + ended.out
+        assert hits(ended.out + ended.err) == []
+
+
+@pytest.mark.parametrize("text", [f"a {WORD} b", base64.b64encode(f"xx{WORD}".encode()).decode(), WORD.encode().hex()])
+def test_the_search_finds_it(text: str) -> None:
+    assert hits(text)
+    assert hits("nothing") == []
