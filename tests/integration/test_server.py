@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -78,6 +78,20 @@ async def drip(writer: asyncio.StreamWriter) -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
     assert writer.is_closing() or writer.transport.is_closing()
+
+
+async def test_a_crowd_that_never_ends_its_headers_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.app._HEADER_TIME", 1.0)
+    crowd = 300
+    async with gateway_running(ScriptedIntake()) as gateway, AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(connected(gateway)) for _ in range(crowd)]
+        for _, writer in slow:
+            writer.write(b"POST /webhooks/dyte HTTP/1.1\r\nhost: relay\r\nx: ")
+        answers = [(await gateway.post(payload(meeting=f"m-{number}"))).status for number in range(50)]
+        assert answers == [200] * 50
+        assert [await end(reader) for reader, _ in slow] == [b""] * crowd
+        assert closed(gateway, "slow_headers") == crowd
+        assert (await gateway.post(payload())).status == 200
 
 
 async def test_a_connection_may_idle_between_requests_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
