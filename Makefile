@@ -46,8 +46,9 @@ tests-with-coverage: $(READY)
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100 --show-missing
 	@echo "all of relay/, for information:" && $(BIN)/coverage report --format=total
 
-crash: $(READY) ## kill the relay CYCLES times under load and look for what it lost
-	@$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),50) $(if $(SEED),--seed $(SEED))
+crash: $(READY) ## kill the relay CYCLES times under load and look for what it lost (POINTS=50: at each named point)
+	@$(BIN)/python -m tests.crash $(if $(POINTS),--points $(POINTS),--cycles $(or $(CYCLES),50)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)
 	@$(BIN)/python -m tests.fuzz --count $(or $(N),20000) $(if $(SEED),--seed $(SEED))

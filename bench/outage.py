@@ -71,7 +71,7 @@ async def _relay(file: Path) -> AsyncIterator[str]:
     """A relay as a process of its own; where to post."""
     process = await RelayProcess.start(file)
     try:
-        yield f"http://{await process.listening()}/webhooks/dyte"
+        yield f"http://{await process.address()}/webhooks/dyte"
     finally:
         await process.kill()
 

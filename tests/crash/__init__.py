@@ -1,1 +1,1 @@
-"""Kill the relay at random moments under load, start it again, and hold its deliveries against the senders' ledger."""
+"""Kill the relay, freeze it, cut its power, and hold what it did against the ledgers of its senders and receivers."""

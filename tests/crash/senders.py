@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -11,11 +11,13 @@ import aiohttp
 import orjson
 
 from relay.simulator import SimulatorKey
-from tests.crash.history import History, Sent
+from tests.crash.history import History, Sent, digest_of
 from tests.fakes.keys import key_pair
 
-MEETINGS = 20
+MEETINGS = 80
 _FORGED = 0.03
+_COPIED = 0.02
+_COPIES = 5
 _TRIES = 4
 _TYPES = ("meeting.started", "meeting.participantJoined", "recording.statusUpdate", "something.new")
 
@@ -23,51 +25,82 @@ _TYPES = ("meeting.started", "meeting.participantJoined", "recording.statusUpdat
 class Senders:
     """All senders of one run. They pause while no relay is there."""
 
-    def __init__(self, history: History, rng: Random, session: aiohttp.ClientSession) -> None:
-        self._history = history
+    def __init__(self, history: History, rng: Random, session: aiohttp.ClientSession, meetings: int) -> None:
+        self.history = history
         self._rng = rng
+        self._meetings = meetings
         self._session = session
         self._url = ""
         self._there = asyncio.Event()
+        self.enough: Callable[[], bool] = lambda: False
+        """Whether so much waits in the relay that nothing new is sent for now."""
 
     def go_on(self, address: str) -> None:
         """Post to this relay."""
         self._url = f"http://{address}/webhooks/dyte"
         self._there.set()
 
-    async def work(self) -> None:
-        """Post one webhook after the other, each until it is acknowledged or was tried often enough."""
-        while True:
-            sent, headers = self._next()
-            while not (sent.acknowledged or sent.refused[401]) and sent.unknown + sent.refused.total() < _TRIES:
-                await self._there.wait()
-                await self._post(sent, headers)
+    def pause(self) -> None:
+        """Post nothing new."""
+        self._there.clear()
 
-    def _next(self) -> tuple[Sent, dict[str, str]]:
-        number, forged = len(self._history.sent), self._rng.random() < _FORGED
+    async def work(self) -> None:
+        """Post one webhook after the other, each until it is acknowledged or was tried often enough.
+
+        Some are posted several times at once, as a sender does that loses patience with an answer that is on its way.
+        """
+        while True:
+            while self.enough():  # noqa: ASYNC110 - nobody announces the end of it
+                await asyncio.sleep(0.01)
+            await self.post(copies=_COPIES if self._rng.random() < _COPIED else 1)
+
+    async def post(self, *, copies: int, kind: str | None = None) -> None:
+        """Post one more webhook, so often at the same time: any, or an authentic one of this type."""
+        forged = kind is None and self._rng.random() < _FORGED
+        sent, body, headers = self._next(kind or self._rng.choice(_TYPES), forged=forged)
+        await asyncio.gather(*(self._insist(sent, body, headers) for _ in range(copies)))
+
+    async def _insist(self, sent: Sent, body: bytes, headers: dict[str, str]) -> None:
+        for _ in range(_TRIES):
+            told = await self._post(sent, body, headers)
+            while not told:
+                told = await self._post(sent, body, headers)
+            if sent.acknowledged or sent.refused:
+                return
+
+    def _next(self, kind: str, *, forged: bool) -> tuple[Sent, bytes, dict[str, str]]:
+        number = len(self.history.sent)
         meeting = {
-            "id": f"meeting-{self._rng.randrange(MEETINGS)}",
+            "id": f"meeting-{self._rng.randrange(self._meetings)}",
             "title": "Täglich 👋",
         }
-        payload = {"event": self._rng.choice(_TYPES), "number": number, "meeting": meeting, "pad": "é" * (number % 900)}
-        sent = Sent(body=orjson.dumps(payload), forged=forged)
-        self._history.sent.append(sent)
-        return sent, _headers(sent.body, key_pair("forger") if forged else key_pair(), f"uuid-{number}")
+        payload = {"event": kind, "number": number, "meeting": meeting, "pad": "é" * (number % 900)}
+        body = orjson.dumps(payload)
+        sent = Sent(digest=digest_of(body), meeting=meeting["id"], forged=forged)
+        self.history.sent.append(sent)
+        return sent, body, _headers(body, key_pair("forger") if forged else key_pair(), f"uuid-{number}")
 
-    async def _post(self, sent: Sent, headers: dict[str, str]) -> None:
+    async def _post(self, sent: Sent, body: bytes, headers: dict[str, str]) -> bool:
+        """Post once. False where it never left: the relay is gone, and the next one has another address."""
+        await self._there.wait()
+        url = self._url
         try:
-            async with self._session.post(self._url, data=sent.body, headers=headers) as response:
+            async with self._session.post(url, data=body, headers=headers) as response:
                 answer = orjson.loads(await response.read())
-        except aiohttp.ClientConnectorError:  # it never left: the relay is gone, and the next one has another address
-            self._there.clear()
-            return
+        except aiohttp.ClientConnectorError:
+            if url == self._url:
+                self._there.clear()
+            return False
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
             sent.unknown += 1
-            return
+            return True
         if response.status == 200:
-            sent.acknowledged.add(answer["id"])
+            self.history.acknowledge(sent, answer["id"])
+        elif response.status >= 500:
+            sent.busy += 1
         else:
-            sent.refused[response.status] += 1
+            sent.refused += 1
+        return True
 
 
 def _headers(body: bytes, key: SimulatorKey, uuid: str) -> dict[str, str]:
@@ -80,11 +113,11 @@ def _headers(body: bytes, key: SimulatorKey, uuid: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def sending(history: History, rng: Random, count: int) -> AsyncIterator[Senders]:
-    """So many senders, at work until the end of the `async with`."""
+async def sending(history: History, rng: Random, count: int, *, meetings: int = MEETINGS) -> AsyncIterator[Senders]:
+    """So many senders of so many meetings, at work until the end of the `async with`."""
     timeout = aiohttp.ClientTimeout(total=5.0)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-        senders = Senders(history, rng, session)
+        senders = Senders(history, rng, session, meetings)
         tasks = [asyncio.create_task(senders.work(), name=f"sender-{number}") for number in range(count)]
         try:
             yield senders

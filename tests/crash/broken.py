@@ -1,0 +1,84 @@
+"""Relays that break a promise: what the suites must see, or they prove nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from relay.model import Acceptance, Admission, Delivered, Delivery
+from relay.routing import RouteTable
+from relay.stores.migrations import Migration
+from relay.stores.sqlite import SqliteStore, connection, outbox
+from tests.crash.patching import rewrite, wrap
+
+_HEAD_START = 0.05
+"""Seconds by which an answer is ahead of its commit: enough for the sender to have it, whatever happens then."""
+_UNIQUE = "PRIMARY KEY (source, webhook_id, uuid, body_hash)\n) STRICT, WITHOUT ROWID"
+
+
+def _answer_before_commit() -> None:
+    kept: set[asyncio.Task[Acceptance]] = set()
+
+    def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def write(store: SqliteStore, admission: Admission) -> Acceptance:
+            await asyncio.sleep(_HEAD_START)
+            written: Acceptance = await original(store, admission)
+            return written
+
+        async def accept(store: SqliteStore, admission: Admission) -> Acceptance:
+            kept.add(asyncio.create_task(write(store, admission)))
+            return Acceptance(event_id=admission.event.id)
+
+        return accept
+
+    wrap(SqliteStore, "accept", wrapper)
+
+
+def _no_unique_mark() -> None:
+    """The first step of the schema without the index that tells duplicates."""
+
+    def wrapper(original: Callable[[str], list[Migration]]) -> Callable[[str], list[Migration]]:
+        def migrations(kind: str) -> list[Migration]:
+            first, *others = original(kind)
+            assert _UNIQUE in first.sql, "the table of marks looks otherwise"
+            loose = first.sql.replace(_UNIQUE, "CHECK (event_id <> '')\n) STRICT")
+            return [Migration(number=first.number, sql=loose), *others]
+
+        return migrations
+
+    wrap(connection, "migrations", wrapper)
+
+
+def _no_fence() -> None:
+    for name in ("_RETRY", "_FINISH"):
+        rewrite(outbox, name, "AND attempt = ? AND state = 'pending'", "AND ? > 0")
+
+
+def _done_before_sent() -> None:
+    """At most once: what is claimed counts as delivered."""
+
+    def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def claim(store: SqliteStore, sink: str, *, now: datetime, **more: Any) -> Sequence[Delivery]:
+            claimed: Sequence[Delivery] = await original(store, sink, now=now, **more)
+            await store.settle([(delivery, Delivered(receipt="")) for delivery in claimed], now=now)
+            return claimed
+
+        return claim
+
+    wrap(SqliteStore, "claim", wrapper)
+
+
+def _no_order() -> None:
+    wrap(RouteTable, "_order_key", lambda _: lambda *_: None)
+
+
+BROKEN: dict[str, Callable[[], None]] = {
+    "answer_before_commit": _answer_before_commit,
+    "no_unique_mark": _no_unique_mark,
+    "no_fence": _no_fence,
+    "done_before_sent": _done_before_sent,
+    "no_order": _no_order,
+}
+"""By what is broken."""
