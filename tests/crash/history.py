@@ -45,6 +45,8 @@ class Arrival:
     """Taken. Without it the event was seen and refused, or dropped: that is no delivery."""
     final: bool = False
     """Refused for good: this one is to become a dead letter."""
+    replayed: bool = False
+    """Sent again because somebody asked for it: in no order with what comes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class History:
         """How far the sink's arrivals, the refused ones among them, kept to the order of acceptance."""
         meetings = {each.digest: each.meeting for each in self.sent}
         of_event = {name: each.meeting for each in self.sent for name in each.acknowledged}
-        arrivals = self.arrived.get(sink, [])
+        arrivals = [arrival for arrival in self.arrived.get(sink, ()) if not arrival.replayed]
         of_event |= {arrival.event_id: meetings.get(arrival.digest, "") for arrival in arrivals}
         return judge(arrivals, of_event, self.stored.numbers)
 
@@ -140,13 +142,13 @@ def _made_up(history: History, sink: str) -> Iterator[str]:
 
 
 def _dead(history: History, sink: str) -> Iterator[str]:
-    """A dead letter is what the sink refused for good, no less and no more."""
+    """A dead letter is what the sink refused for good and has not taken since, no less and no more."""
     arrivals, dead = history.arrived.get(sink, ()), history.stored.dead.get(sink, frozenset())
     refused = {arrival.event_id for arrival in arrivals if arrival.final}
     taken = {arrival.event_id for arrival in arrivals if arrival.accepted}
     yield from (f"{sink}: dead, though the sink has taken it: {name}" for name in sorted(dead & taken))
     yield from (f"{sink}: dead, though never refused for good: {name}" for name in sorted(dead - refused))
-    yield from (f"{sink}: refused for good, but no dead letter: {name}" for name in sorted(refused - dead))
+    yield from (f"{sink}: refused for good, but no dead letter: {name}" for name in sorted(refused - dead - taken))
 
 
 def _too_many(history: History, sink: str, under_way: int) -> Iterator[str]:

@@ -5,12 +5,14 @@ A new point is one line in `POINTS`, and a function where none of the shapes `be
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +20,7 @@ from typing import Any, TypeAlias
 import apsw
 
 from relay.gateway import Answer, Gateway, Outcome
-from relay.model import Acceptance
+from relay.model import Acceptance, DeliveryState, Selection
 from relay.sinks.file import FileSink
 from relay.sinks.http import HttpSink
 from relay.stores import sqlite
@@ -26,6 +28,7 @@ from relay.stores.migrations import Migration
 from relay.stores.sqlite import SqliteStore, connection, intake, outbox
 from tests.crash.patching import wrap
 
+_REPLAY_EVERY = 0.1
 Function: TypeAlias = Callable[..., Any]
 
 SERVE = ("serve", "--log-format", "json")
@@ -252,6 +255,40 @@ def _during_creation(fuse: Fuse) -> None:
     wrap(connection, "_migrate", wrapper)
 
 
+def _during_replay(fuse: Fuse) -> None:
+    """Before one of the dead letters becomes pending again, while others of the same transaction are so already.
+
+    The relay itself replays what is dead, again and again: a crash in the midst of it must find it taking events too.
+    """
+    tasks = set[asyncio.Task[None]]()
+
+    async def replay_regularly(store: SqliteStore) -> None:
+        dead = Selection(states=frozenset({DeliveryState.DEAD}))
+        while True:
+            now = datetime.now(UTC)
+            await store.replay(dead, now=now, first_at=now, spacing=timedelta(0), limit=100)
+            await asyncio.sleep(_REPLAY_EVERY)
+
+    def wrapper(original: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
+        async def recover(store: SqliteStore, *, now: datetime) -> int:
+            recovered = await original(store, now=now)
+            tasks.add(asyncio.create_task(replay_regularly(store)))
+            return recovered
+
+        return recover
+
+    def tracer(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
+        if "replay = replay + 1" in statement:
+            fuse.burn()
+        return True
+
+    def trace(opened: apsw.Connection) -> None:
+        opened.exec_trace = tracer
+
+    wrap(SqliteStore, "recover", wrapper)
+    wrap(sqlite, "open_file", _opened(trace))
+
+
 POINTS: dict[str, Point] = {
     "before_insert": Point(lambda fuse: wrap(intake, "accept", before(fuse.burn))),
     "after_insert": Point(lambda fuse: wrap(intake, "accept", after(fuse.burn, _is_new))),
@@ -264,6 +301,7 @@ POINTS: dict[str, Point] = {
     "before_mark_done": Point(lambda fuse: wrap(outbox, "settle", before(fuse.burn)), most=20),
     "during_dlq_move": Point(lambda fuse: wrap(outbox, "_record", before(fuse.burn, _is_dead)), most=2),
     "during_checkpoint": Point(_during_checkpoint, most=5),
+    "during_replay": Point(_during_replay, most=2),
     "during_recovery": Point(lambda fuse: wrap(outbox, "recover", after(fuse.burn)), most=1, on_data=True),
     "during_creation": Point(_during_creation, most=10),
     "during_migration": Point(_during_migration, most=4, on_data=True),

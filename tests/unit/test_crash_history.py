@@ -68,7 +68,6 @@ def test_it_sees_a_sink_that_got_nothing() -> None:
         (Arrival("2", b"a"), "2 bodies under one event id"),
         (Arrival("1", b"a"), "2 duplicates, more than 1 kills"),
         (Arrival("3", b"d"), "dead, though the sink has taken it"),
-        (Arrival("2", b"b", accepted=False, final=True), "refused for good, but no dead letter"),
     ],
 )
 def test_it_sees_what_must_not_arrive(arrival: Arrival, problem: str) -> None:
@@ -88,6 +87,12 @@ def test_it_sees_a_dead_letter_without_a_reason() -> None:
     history = good()
     history.arrived["http"][-1] = Arrival("3", b"d", accepted=False)
     assert found(history) == ["http: dead, though never refused for good: 3"]
+
+
+def test_it_sees_a_dead_letter_that_is_missing() -> None:
+    history = good()
+    history.stored = Stored(numbers=NUMBERS)
+    assert "http: refused for good, but no dead letter: 3" in found(history)
 
 
 def test_it_sees_an_answer_that_names_another_event() -> None:
@@ -146,6 +151,14 @@ def test_order_was_broken(arrivals: str, inversions: int, overtakings: int) -> N
 def test_one_that_is_refused_for_good_lets_the_next_one_go() -> None:
     assert order("1! 1! 2+ 3+") == Order(0, 0)
     assert order("1! 2+ 1! 3+") == Order(1, 0)
+
+
+def test_a_replay_is_in_nobodys_order() -> None:
+    history = good()
+    history.arrived["http"] += [Arrival("3", b"d", accepted=False, replayed=True), Arrival("3", b"d", replayed=True)]
+    history.arrived["http"].append(Arrival("1", b"a", replayed=True))
+    history.stored = Stored(numbers=NUMBERS, unanswered={"http": 1})
+    assert found(history) == []
 
 
 def test_other_meetings_are_in_nobodys_way() -> None:
