@@ -59,10 +59,9 @@ class Assembly:
             name: sinks.build(name, options) if name in changed else kept[name]
             for name, options in config.sinks.items()
         }
-        orders = {name: options.order for name, options in config.sinks.items()}
         rules = Rules(
             sources={source_path(source.name, source.options): source for source in sources},
-            table=RouteTable(config.routes, orders=orders),
+            table=route_table(config),
             config=config.hash,
         )
         return Parts(config=config, sources=sources, sinks=made, rules=rules)
@@ -110,6 +109,11 @@ class Assembly:
             clock=self._clock,
             observer=self._telemetry,
         )
+
+
+def route_table(config: Config) -> RouteTable:
+    """The routes of a configuration, at work."""
+    return RouteTable(config.routes, orders={name: options.order for name, options in config.sinks.items()})
 
 
 def changed_sinks(before: Config, after: Config) -> set[str]:

@@ -62,6 +62,12 @@ class Expression:
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ExpressionError(f"{type(error).__name__}: {error}") from error
 
+    def seen(self, payload: Json) -> Mapping[str, Json]:
+        """What the expression looks at in a payload: the value of each path that it names, null where there is none.
+        What it looks at inside of lists is left out. Never raises.
+        """
+        return {".".join(path): _at(payload, path) for path in _paths(self._compiled.parsed)}
+
     def __str__(self) -> str:
         return self.text
 
@@ -85,3 +91,30 @@ def _functions(tree: Mapping[str, Any]) -> Iterator[str]:
             if node["type"] == "function_expression":
                 yield node["value"]
             nodes.extend(node["children"])
+
+
+_OVER_THE_SAME = {"comparator", "and_expression", "or_expression", "not_expression", "function_expression"}
+"""Nodes whose parts are asked of the same value as they are."""
+
+
+def _paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The plain paths, such as `recording.status`, that an expression asks the whole payload for, as written."""
+    nodes: list[Any] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if path := _path(node):
+            yield path
+        elif node["type"] in _OVER_THE_SAME:
+            nodes.extend(reversed(node["children"]))
+
+
+def _path(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps of a plain path; none where it is something else."""
+    steps = node["children"] if node["type"] == "subexpression" else [node]
+    return tuple(step["value"] for step in steps) if all(step["type"] == "field" for step in steps) else ()
+
+
+def _at(value: Json, path: tuple[str, ...]) -> Json:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -150,14 +150,18 @@ class DeliveryRecord:
     tries: int
     replay: int
     due_at: datetime | None
-    """When it is tried next; None while it waits for an earlier one of its meeting, or is settled."""
+    """When it is tried next, or when its lease ends; None while it waits for an earlier one of its meeting, or is
+    settled."""
     settled_at: datetime | None
     receipt: str
     reason: str
     detail: str
     config: str
     replay_at: datetime | None = None
+    leased: bool = False
+    """Whether somebody is at work on it, until `due_at` at the latest."""
     attempts: Sequence[AttemptRecord] = ()
+    """Those that failed."""
 
 
 @value
@@ -166,7 +170,7 @@ class Backlog:
 
     pending: int
     oldest: datetime | None
-    """When the oldest waiting event was accepted."""
+    """Since when the one that has waited longest is owed: its event's acceptance, or its last replay."""
 
 
 @value
@@ -176,7 +180,7 @@ class SinkRecord:
     sink: str
     pending: int = 0
     oldest: datetime | None = None
-    """When the oldest waiting event was accepted."""
+    """Since when the one that has waited longest is owed, as in `Backlog`."""
     replays: int = 0
     """How many of the pending ones are replays."""
     dead: int = 0
@@ -210,6 +214,14 @@ class Step(Generic[T]):
     """Where to go on; None: that was all."""
 
 
+@value
+class Redelivered:
+    """What came of giving events the deliveries that they should have."""
+
+    added: int
+    replayed: int
+
+
 class Ledger(Protocol):
     """The half of the store that people and their tools use. Reads only, never in the way of an answer."""
 
@@ -237,6 +249,9 @@ class Ledger(Protocol):
         limit: int = 50,
     ) -> Sequence[DeliveryRecord]:
         """The newest deliveries that fit, newest first, each with its failed attempts."""
+
+    async def ahead(self, delivery_id: int) -> DeliveryRecord | None:
+        """The delivery that has to be settled before this one's turn comes; None where it waits for no other."""
 
     async def backlog(self) -> Mapping[str, Backlog]:
         """What waits, by sink; also for sinks that the configuration no longer has."""
@@ -267,10 +282,20 @@ class Operator(Protocol):
         later one `spacing` after the one before. Pending ones come due now, unless somebody is at work on them.
         """
 
-    async def redeliver(self, event_id: str, targets: Sequence[Target], *, due_at: datetime, config: str) -> int:
-        """Give an event those of these deliveries that it lacks, marked as replays; how many it lacked.
+    async def redeliver(
+        self,
+        wanted: Sequence[tuple[str, Sequence[Target]]],
+        *,
+        states: Set[DeliveryState],
+        now: datetime,
+        first_at: datetime,
+        spacing: timedelta,
+        config: str,
+    ) -> Redelivered:
+        """Give each of these events, named by its id, the deliveries that it lacks, marked as replays; and replay
+        those that it has and that stand in `states`, as `replay` does. All in one commit, in the order given.
 
-        An event that stood as unrouted or quarantined is routed then.
+        An event that stood as unrouted or quarantined is routed once it has a delivery.
         """
 
     async def wish(self, sink: str, wish: Wish) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from enum import StrEnum
 from fnmatch import translate
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from relay.expression import ExpressionError, is_true
 from relay.model import Event, Target, value
 from relay.options import JmesPath, Options, Order
+from relay.payload import Json
 
 
 class RouteOptions(Options):
@@ -50,6 +52,8 @@ class Decision:
     route: str
     miss: Miss | None = None
     detail: str = ""
+    saw: Mapping[str, Json] = field(default_factory=dict)
+    """What a `where` that did not match looked at; only of decisions that are explained."""
 
     @property
     def matched(self) -> bool:
@@ -75,6 +79,14 @@ class Route:
             return Decision(route=options.name, miss=Miss.TYPE, detail=f"type is {event.type!r}")
         return self._decide_where(event)
 
+    def explain(self, event: Event) -> Decision:
+        """As `decide`, with what a `where` saw: too slow for every event, and worth it for one."""
+        decision = self.decide(event)
+        where = self.options.where
+        if where is None or decision.miss not in (Miss.WHERE, Miss.WHERE_ERROR):
+            return decision
+        return replace(decision, saw=where.seen(event.payload))
+
     def _decide_where(self, event: Event) -> Decision:
         options = self.options
         if options.where is None:
@@ -93,8 +105,9 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[RouteOptions], *, orders: Mapping[str, Order]) -> None:
         """`orders` tells for each sink in which order it wants its events."""
-        self._regular = [Route(options) for options in routes if not options.fallback]
-        self._fallback = [Route(options) for options in routes if options.fallback]
+        self._routes = [Route(options) for options in routes]
+        self._regular = [route for route in self._routes if not route.options.fallback]
+        self._fallback = [route for route in self._routes if route.options.fallback]
         self._orders = orders
 
     def match(self, event: Event) -> Sequence[Target]:
@@ -111,15 +124,16 @@ class RouteTable:
         ]
 
     def explain(self, event: Event) -> Sequence[Decision]:
-        """What each route says of the event, fallback routes last."""
-        decisions = [route.decide(event) for route in self._regular]
-        needed = not any(decision.matched for decision in decisions)
-        for route in self._fallback:
-            decision = route.decide(event)
-            if decision.matched and not needed:
-                decision = Decision(route=decision.route, miss=Miss.NOT_NEEDED, detail="another route matched")
-            decisions.append(decision)
-        return decisions
+        """What each route says of the event, in the order of the file."""
+        needed = not any(route.decide(event).matched for route in self._regular)
+        return [_if_needed(route, route.explain(event), needed=needed) for route in self._routes]
 
     def _order_key(self, sink: str, event: Event) -> str | None:
         return event.thread if self._orders.get(sink) is Order.MEETING else None
+
+
+def _if_needed(route: Route, decision: Decision, *, needed: bool) -> Decision:
+    """A fallback route matches only where it is needed."""
+    if needed or not route.options.fallback or not decision.matched:
+        return decision
+    return Decision(route=decision.route, miss=Miss.NOT_NEEDED, detail="another route matched")

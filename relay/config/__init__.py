@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Report, check, load, load_store
+from relay.config.loading import Glance, Report, SinkKind, check, glance, load, load_store
 from relay.config.model import Config, RetentionOptions, source_path
 from relay.config.problems import InvalidConfig, Problem
 from relay.config.watch import Watch
@@ -14,12 +14,15 @@ from relay.config.watch import Watch
 __all__ = [
     "Address",
     "Config",
+    "Glance",
     "InvalidConfig",
     "Problem",
     "Report",
     "RetentionOptions",
+    "SinkKind",
     "Watch",
     "check",
+    "glance",
     "load",
     "load_store",
     "parse_address",

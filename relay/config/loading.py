@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from relay.admin import AdminOptions
 from relay.config.document import MAX_BYTES, BrokenNode, Entry, ListNode, MapNode, Node, ScalarNode, parse
 from relay.config.model import Config, RetentionOptions, StoreUrl
-from relay.config.outline import outline
+from relay.config.outline import Part, outline
 from relay.config.problems import WHOLE_FILE, Findings, InvalidConfig, Path, Problem, listed, shown
 from relay.config.reading import read
 from relay.config.references import check_references
@@ -39,6 +39,27 @@ class Report:
     """The file itself, and those that its variables name."""
 
 
+@value
+class SinkKind:
+    """A sink as far as it can be told without its secrets."""
+
+    type: str
+    enabled: bool
+
+
+@value
+class Glance:
+    """What a file says, as far as it can be told."""
+
+    config: Config | None = field(default=None, repr=False)
+    """All of it, if there is nothing wrong with it."""
+    routes: Sequence[RouteOptions] | None = None
+    """None: a route has mistakes, or the file cannot be read."""
+    sinks: Mapping[str, SinkKind] | None = None
+    """By name; None: the file cannot be read."""
+    problems: Sequence[Problem] = ()
+
+
 def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     """The configuration in a file, with `env` for its variables.
 
@@ -62,6 +83,38 @@ def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
     if config is None:
         raise InvalidConfig(findings.errors)
     return config.store.get_secret_value()
+
+
+def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
+    """What can be said of a file for those who send nothing: its routes and the kinds of its sinks need no secret, and
+    those who look into a store often have none. Reads only; raises nothing."""
+    findings = Findings(file=str(path))
+    data = _bytes(FilePath(path), findings)
+    tree = None if data is None else parse(data, findings)
+    variables = Variables(env=env, folder=FilePath(path).parent, findings=findings)
+    root = None if tree is None else variables.fill(tree)
+    if not isinstance(root, MapNode) or not root.complete:
+        return Glance(problems=check(path, env).errors)
+    report = check(path, env)
+    return Glance(config=report.config, routes=_whole_routes(root), sinks=_sink_kinds(root), problems=report.errors)
+
+
+def _whole_routes(root: MapNode) -> Sequence[RouteOptions] | None:
+    """The routes, if nothing is wrong with any of them by itself."""
+    findings = Findings(file="")
+    entry = root.entries.get("routes")
+    routes = [] if entry is None else _routes(entry, ("routes",), findings)
+    return None if findings.errors or routes is None or None in routes else routes
+
+
+def _sink_kinds(root: MapNode) -> Mapping[str, SinkKind] | None:
+    section = outline(root).sinks
+    return {part.name: _sink_kind(part) for part in section.parts} if section.known else None
+
+
+def _sink_kind(part: Part) -> SinkKind:
+    kind, enabled = part.text("type"), part.text("enabled")
+    return SinkKind(type=kind.text if kind else "", enabled=enabled is None or enabled.text.lower() != "false")
 
 
 def check(path: FilePath | str, env: Mapping[str, str]) -> Report:

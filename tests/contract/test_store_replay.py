@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -198,24 +198,55 @@ async def test_a_replay_goes_in_steps(store: Store) -> None:
     assert ends == [False, False, True]
 
 
+async def redeliver(
+    store: Store,
+    *wanted: tuple[str, Sequence[Target]],
+    states: Set[DeliveryState] = frozenset(),
+    spacing: timedelta = timedelta(0),
+) -> tuple[int, int]:
+    """How many were added, and how many replayed."""
+    made = await store.redeliver(
+        wanted, states=states, now=LATER, first_at=LATER, spacing=spacing, config="hash"
+    )  # fmt: skip
+    return made.added, made.replayed
+
+
 async def test_an_event_gets_the_deliveries_that_it_lacks(store: Store) -> None:
     event_id = await settled(store, DONE, "crm")
     targets = [Target(route="new", sink="crm"), Target(route="new", sink="audit")]
-    assert await store.redeliver(event_id, targets, due_at=LATER, config="hash") == 1
-    assert await store.redeliver(event_id, targets, due_at=LATER, config="hash") == 0
+    assert await redeliver(store, (event_id, targets)) == (1, 0)
+    assert await redeliver(store, (event_id, targets)) == (0, 0)
     [added] = await claim(store, LATER, sink="audit")
     assert (added.event.id, added.route, added.replay) == (event_id, "new", 1)
     assert (await record(store, event_id, "audit")).config == "hash"
     assert (await record(store, event_id)).state is DeliveryState.DELIVERED
 
 
+async def test_the_ones_that_it_has_are_replayed_where_their_state_is_meant(store: Store) -> None:
+    dead, done = await settled(store, DEAD), await settled(store, DONE)
+    targets = [Target(route="new", sink="crm"), Target(route="new", sink="audit")]
+    wanted = [(dead, targets), (done, targets)]
+    assert await redeliver(store, *wanted, states={DeliveryState.DEAD}, spacing=SECOND) == (2, 1)
+    again = await record(store, dead)
+    assert (again.state, again.replay, again.route) == (DeliveryState.PENDING, 1, "everything"), "it keeps its route"
+    assert (await record(store, done)).state is DeliveryState.DELIVERED
+    dues = [(await record(store, event, sink)).due_at for event, sink in ((dead, "crm"), (dead, "audit"))]
+    assert dues == [LATER, LATER + SECOND]
+    assert (await record(store, done, "audit")).due_at == LATER + 2 * SECOND
+
+
+async def test_an_event_that_is_not_there_gets_nothing(store: Store) -> None:
+    assert await redeliver(store, ("nothing", [Target(route="new", sink="crm")])) == (0, 0)
+    assert await store.totals() == {}
+
+
 @pytest.mark.parametrize("quarantine", [None, Quarantine.ORGANIZATION])
 async def test_what_had_no_deliveries_is_routed_then(store: Store, quarantine: Quarantine | None) -> None:
     given = admission(quarantine=quarantine)
     await store.accept(given)
-    assert await store.redeliver(given.event.id, [], due_at=LATER, config="") == 0
+    assert await redeliver(store, (given.event.id, [])) == (0, 0)
     assert (await store.totals()).get("routed", 0) == 0
-    await store.redeliver(given.event.id, [Target(route="new", sink="crm")], due_at=LATER, config="")
+    await redeliver(store, (given.event.id, [Target(route="new", sink="crm")]))
     found = await store.event(given.event.id)
     assert found is not None
     assert (found.state, found.detail) == (EventState.ROUTED, "")
@@ -224,12 +255,62 @@ async def test_what_had_no_deliveries_is_routed_then(store: Store, quarantine: Q
 
 async def test_ordered_ones_that_are_added_go_one_after_the_other(store: Store) -> None:
     events = [await accept(store, meeting="m") for _ in range(2)]
-    for event_id in events:
-        await store.redeliver(event_id, [Target(route="r", sink="crm", order_key="m")], due_at=LATER, config="")
+    await redeliver(store, *((each, [Target(route="r", sink="crm", order_key="m")]) for each in events))
     [first] = await claim(store, LATER)
     assert first.event.id == events[0]
     await settle(store, DONE, first, now=LATER)
     assert ids(await claim(store, LATER)) == events[1:]
+
+
+async def test_added_and_replayed_ones_of_a_meeting_go_in_the_order_of_their_events(store: Store) -> None:
+    events = [
+        await settled(store, DEAD, order_key="m", meeting="m"),
+        await accept(store, meeting="m"),
+        await settled(store, DEAD, order_key="m", meeting="m"),
+        await accept(store, meeting="m"),
+    ]
+    target = [Target(route="r", sink="crm", order_key="m")]
+    made = await redeliver(store, *((each, target) for each in events), states={DeliveryState.DEAD})
+    assert made == (2, 2)
+    seen = []
+    for _ in events:
+        [due] = await claim(store, LATER)
+        seen.append(due.event.id)
+        await settle(store, DONE, due, now=LATER)
+    assert seen == events
+
+
+async def test_what_waits_for_its_turn_says_for_which_one(store: Store) -> None:
+    old = [await settled(store, DEAD, order_key="m", meeting="m") for _ in range(3)]
+    await replay(store)
+    fresh = [await accept(store, "crm", order_key="m", meeting="m") for _ in range(3)]
+    for events in (old, fresh):
+        for waiting in events[1:]:
+            first = await store.ahead((await record(store, waiting)).id)
+            assert first is not None
+            assert first.event_id == events[0]
+        assert await store.ahead((await record(store, events[0])).id) is None
+    assert await store.ahead(10**9) is None
+
+
+async def test_whether_somebody_is_at_work_on_it_is_known(store: Store) -> None:
+    event_id = await accept(store, "crm")
+    assert not (await record(store, event_id)).leased
+    [held] = await claim(store)
+    assert (await record(store, event_id)).leased
+    await settle(store, Retry(failure=DEAD.failure, at=LATER), held)
+    assert not (await record(store, event_id)).leased
+
+
+async def test_a_replay_is_owed_since_it_was_asked_for(store: Store) -> None:
+    """An old event that is sent again is no backlog of its age."""
+    await settled(store, DONE)
+    await replay(store)
+    assert (await store.backlog())["crm"].oldest == LATER
+    await accept(store, "crm", received_at=NOON + SECOND)
+    assert (await store.backlog())["crm"].oldest == NOON + SECOND
+    [found] = await store.sinks()
+    assert (found.pending, found.replays, found.oldest) == (2, 1, NOON + SECOND)
 
 
 async def test_the_selected_events_come_in_order_and_in_steps(store: Store) -> None:

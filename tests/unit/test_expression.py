@@ -12,8 +12,9 @@ from jmespath.functions import Functions
 from relay.expression import Expression, ExpressionError, is_true
 from relay.payload import decode
 
+EVENT = "recording.statusUpdate"
 PAYLOAD: dict[str, Any] = {
-    "event": "recording.statusUpdate",
+    "event": EVENT,
     "recording": {"status": "UPLOADED", "fileSize": "2044680", "parts": [3, "b", None, {"status": "x"}]},
     "streamKey": "s3cret",
     "zero": 0,
@@ -197,3 +198,29 @@ def test_is_its_text() -> None:
     assert hash(Expression("a.b")) == hash(Expression("a.b"))
     assert str(Expression("a.b")) == "a.b"
     assert repr(Expression("a.b")) == "Expression(text='a.b')"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("recording.status == 'X' && !(zero) || event", {"recording.status": "UPLOADED", "zero": 0, "event": EVENT}),
+        ("contains(recording.status, 'UP')", {"recording.status": "UPLOADED"}),
+        ("recording.nothing.deeper > `1`", {"recording.nothing.deeper": None}),
+        ("event.deeper", {"event.deeper": None}),
+        ("recording.parts[?status == 'x'] | [0]", {}),
+        ("recording.parts[0].status == zero", {"zero": 0}),
+        ("length(recording.parts[*].status) > `1`", {}),
+        ("`true`", {}),
+    ],
+)
+def test_what_it_looks_at_is_told(text: str, seen: dict[str, Any]) -> None:
+    assert Expression(text).seen(PAYLOAD) == seen
+
+
+@given(st.one_of(atoms, calls), st.sampled_from([PAYLOAD, {}, {"recording": []}]))
+def test_what_it_looks_at_is_told_of_any_payload(text: str, payload: dict[str, Any]) -> None:
+    assert all(isinstance(path, str) for path in Expression(text).seen(payload))
+
+
+def test_a_path_of_a_thousand_steps_is_no_trouble() -> None:
+    assert list(Expression(".".join("a" * 1000)).seen({}).values()) == [None]

@@ -169,10 +169,22 @@ def test_a_fallback_route_takes_only_what_no_other_did_wherever_it_stands() -> N
     assert pairs(routes.match(event(type="of.tomorrow"))) == [("rest", "audit")]
     assert pairs(routes.match(event(type="meeting.ended"))) == [("rest", "audit"), ("more", "file")]
     assert routes.explain(event(type="recording.statusUpdate")) == [
-        Decision(route="recordings"),
         Decision(route="rest", miss=Miss.NOT_NEEDED, detail="another route matched"),
+        Decision(route="recordings"),
         Decision(route="more", miss=Miss.TYPE, detail="type is 'recording.statusUpdate'"),
     ]
+
+
+def test_an_explanation_says_what_a_condition_saw() -> None:
+    routes = table(
+        route("errored", where="recording.status == 'ERRORED'"),
+        route("wrong", where="abs(recording.status)"),
+        route("uploaded", where="recording.status == 'UPLOADED'"),
+        route("ended", events=("meeting.ended",), where="x"),
+    )
+    explained = {decision.route: decision for decision in routes.explain(event(payload=UPLOADED))}
+    assert explained["errored"].saw == explained["wrong"].saw == {"recording.status": "UPLOADED"}
+    assert explained["uploaded"].saw == explained["ended"].saw == {}
 
 
 def test_no_match_is_an_answer() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.ports import Backlog, DeliveryRecord, EventRecord, SinkRecord, Step, Tally
+from relay.ports import Backlog, DeliveryRecord, EventRecord, Redelivered, SinkRecord, Step, Tally
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.presence import Presence
@@ -167,28 +167,43 @@ class SqliteStore:
         """See `Ledger.selected`."""
         return await self._read(partial(ledger.selected, selection=selection, after=after, limit=limit))
 
+    async def ahead(self, delivery_id: int) -> DeliveryRecord | None:
+        """See `Ledger.ahead`."""
+        return await self._read(partial(ledger.ahead, delivery_id=delivery_id))
+
     # Operator
 
     async def replay(
         self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
     ) -> Step[int]:
         """See `Operator.replay`."""
+        found = await self._read(partial(replay.find, selection=selection, after=after, limit=limit))
+        again = partial(
+            replay.replay, deliveries=found.done, states=selection.states, now=now, first_at=first_at, spacing=spacing
+        )
+        return Step(done=await self._writer.submit(again) if found.done else 0, next=found.next)
+
+    async def redeliver(
+        self,
+        wanted: Sequence[tuple[str, Sequence[Target]]],
+        *,
+        states: Set[DeliveryState],
+        now: datetime,
+        first_at: datetime,
+        spacing: timedelta,
+        config: str,
+    ) -> Redelivered:
+        """See `Operator.redeliver`."""
         return await self._writer.submit(
             partial(
-                replay.replay,
-                selection=selection,
+                replay.redeliver,
+                wanted=wanted,
+                states=states,
                 now=now,
                 first_at=first_at,
                 spacing=spacing,
-                after=after,
-                limit=limit,
+                config=config,
             )
-        )
-
-    async def redeliver(self, event_id: str, targets: Sequence[Target], *, due_at: datetime, config: str) -> int:
-        """See `Operator.redeliver`."""
-        return await self._writer.submit(
-            partial(replay.redeliver, event_id=event_id, targets=targets, due_at=due_at, config=config)
         )
 
     async def wish(self, sink: str, wish: Wish) -> None:

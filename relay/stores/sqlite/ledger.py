@@ -20,6 +20,14 @@ from relay.stores.sqlite.selection import delivery_conditions, event_conditions,
 from relay.stores.sqlite.sinks import waiting
 
 _ATTEMPTS = "SELECT attempt, at, reason, detail FROM failure WHERE delivery = ? ORDER BY attempt"
+# The first of the queue in which a delivery waits for its turn; replays have a queue of their own, and an index.
+_QUEUE = "SELECT sink, order_key, replay > 0 FROM delivery WHERE id = ? AND state = 'pending' AND due_at IS NULL"
+_FIRST = """
+SELECT {columns} FROM delivery d JOIN event e ON e.seq = d.event
+ WHERE d.sink = ? AND d.order_key = ? AND d.state = 'pending' AND d.{queue} AND d.due_at IS NOT NULL LIMIT 1"""
+_FIRST_FRESH, _FIRST_REPLAY = (
+    _FIRST.format(columns=DELIVERY_COLUMNS, queue=queue) for queue in ("replay = 0", "replay > 0")
+)
 _TALLY = """
 SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
   FROM delivery d JOIN event e ON e.seq = d.event"""
@@ -88,6 +96,16 @@ def deliveries(
         "ORDER BY d.id DESC LIMIT ?"
     )
     return [delivery_record(row, _attempts(connection, row[0])) for row in connection.execute(sql, (*arguments, limit))]
+
+
+def ahead(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord | None:
+    """What a delivery without a due time waits for: the one of its queue that has one."""
+    queue = connection.execute(_QUEUE, (delivery_id,)).fetchone()
+    if queue is None:
+        return None
+    sink, order_key, replay = queue
+    row = connection.execute(_FIRST_REPLAY if replay else _FIRST_FRESH, (sink, order_key)).fetchone()
+    return None if row is None else delivery_record(row, _attempts(connection, row[0]))
 
 
 def backlog(connection: apsw.Connection) -> Mapping[str, Backlog]:

@@ -31,9 +31,10 @@ _FAILURE = "INSERT OR REPLACE INTO failure (delivery, attempt, at, reason, detai
 _WAKE = """
 UPDATE delivery SET due_at = max(?, coalesce(replay_at, 0))
  WHERE id = (SELECT id FROM delivery WHERE sink = ? AND order_key = ? AND state = 'pending' AND {queue}
-              ORDER BY id LIMIT 1)
+              ORDER BY {first} LIMIT 1)
    AND due_at IS NULL"""
-_WAKE_FRESH, _WAKE_REPLAY = _WAKE.format(queue="replay = 0"), _WAKE.format(queue="replay > 0")
+_WAKE_FRESH = _WAKE.format(queue="replay = 0", first="id")
+_WAKE_REPLAY = _WAKE.format(queue="replay > 0", first="event")
 _NEXT_DUE = """
 SELECT min(due_at) FROM (
     SELECT min(due_at) AS due_at FROM delivery

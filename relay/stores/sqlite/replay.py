@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 
 import apsw
 
-from relay.model import Selection, Target
-from relay.ports import Step
+from relay.model import DeliveryState, Selection, Target
+from relay.ports import Redelivered, Step
 from relay.stores.sqlite.rows import Row, to_micros
 from relay.stores.sqlite.selection import delivery_conditions, where
 
-_SELECTED = "SELECT d.id, d.state FROM delivery d JOIN event e ON e.seq = d.event"
+_SELECTED = "SELECT d.id FROM delivery d JOIN event e ON e.seq = d.event"
+_STATE = "SELECT state FROM delivery WHERE id = ?"
+_OF_EVENT = "SELECT d.id FROM delivery d JOIN event e ON e.seq = d.event WHERE e.id = ? AND d.sink = ?"
 # One replay of a meeting at a time, as with what comes in: only the first has a due time. `attempt` grows, so that no
 # result of the delivery's first life can settle its second.
 _REPLAY = """
@@ -38,38 +40,68 @@ ON CONFLICT (event, sink) DO NOTHING"""
 _ROUTED = "UPDATE event SET state = 'routed', detail = '' WHERE id = ?"
 
 
+def find(connection: apsw.Connection, selection: Selection, *, after: int, limit: int) -> Step[Sequence[int]]:
+    """The next `limit` of the deliveries that are meant. It may walk over millions that are not, so it is no work for
+    the one who holds the lock."""
+    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after})
+    rows: list[Row] = connection.execute(f"{_SELECTED}{clause} ORDER BY d.id LIMIT ?", (*arguments, limit)).fetchall()
+    found = [row[0] for row in rows]
+    return Step(done=found, next=found[-1] if len(found) == limit else None)
+
+
 def replay(
     connection: apsw.Connection,
-    selection: Selection,
+    deliveries: Sequence[int],
     *,
+    states: Set[DeliveryState],
     now: datetime,
     first_at: datetime,
     spacing: timedelta,
-    after: int,
-    limit: int,
-) -> Step[int]:
-    """The next `limit` of the deliveries that are meant, pending once more."""
-    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after})
-    sql = f"{_SELECTED}{clause} ORDER BY d.id LIMIT ?"
-    found: list[Row] = connection.execute(sql, (*arguments, limit)).fetchall()
+) -> int:
+    """Those of the deliveries that still stand in these states, pending once more; how many."""
     done = 0
-    for delivery, state in found:
-        at = to_micros(now if state == "pending" else first_at + done * spacing)
-        connection.execute(_HURRY if state == "pending" else _REPLAY, (delivery, at))
-        done += connection.changes()
-    return Step(done=done, next=found[-1][0] if len(found) == limit else None)
+    for delivery in deliveries:
+        done += _again(connection, delivery, states, now=now, at=first_at + done * spacing)
+    return done
 
 
 def redeliver(
-    connection: apsw.Connection, event_id: str, targets: Sequence[Target], *, due_at: datetime, config: str
+    connection: apsw.Connection,
+    wanted: Sequence[tuple[str, Sequence[Target]]],
+    *,
+    states: Set[DeliveryState],
+    now: datetime,
+    first_at: datetime,
+    spacing: timedelta,
+    config: str,
+) -> Redelivered:
+    """The deliveries that the events lack, added; those that they have, replayed."""
+    added = replayed = 0
+    for event_id, targets in wanted:
+        added_before = added
+        for target in targets:
+            at = first_at + (added + replayed) * spacing
+            connection.execute(
+                _REDELIVER, (event_id, target.route, target.sink, target.order_key, to_micros(at), config)
+            )
+            if connection.changes():
+                added += 1
+            elif (delivery := connection.execute(_OF_EVENT, (event_id, target.sink)).get) is not None:
+                replayed += _again(connection, delivery, states, now=now, at=at)
+        if added > added_before:
+            connection.execute(_ROUTED, (event_id,))
+    return Redelivered(added=added, replayed=replayed)
+
+
+def _again(
+    connection: apsw.Connection, delivery: int, states: Set[DeliveryState], *, now: datetime, at: datetime
 ) -> int:
-    """The deliveries that the event lacks, added; how many."""
-    added = 0
-    for target in targets:
-        connection.execute(
-            _REDELIVER, (event_id, target.route, target.sink, target.order_key, to_micros(due_at), config)
-        )
-        added += connection.changes()
-    if added:
-        connection.execute(_ROUTED, (event_id,))
-    return added
+    """1 where it is on its way now, and was not before."""
+    state = connection.execute(_STATE, (delivery,)).get
+    if state not in states:  # what was read before may have changed; what is gone has none
+        return 0
+    if state == DeliveryState.PENDING:
+        connection.execute(_HURRY, (delivery, to_micros(now)))
+    else:
+        connection.execute(_REPLAY, (delivery, to_micros(at)))
+    return connection.changes()

@@ -23,7 +23,7 @@ _EVENT_WIDTH = EVENT_COLUMNS.count(",") + 1
 
 DELIVERY_COLUMNS = (
     "d.id, e.id, e.type, e.meeting, d.route, d.sink, d.state, d.attempt, d.tries, d.replay, d.due_at, d.settled_at, "
-    "d.receipt, d.reason, d.detail, d.config, d.replay_at"
+    "d.receipt, d.reason, d.detail, d.config, d.replay_at, d.owner"
 )
 
 
@@ -107,5 +107,6 @@ def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
         detail=row[14],
         config=row[15],
         replay_at=moment_or_none(row[16]),
+        leased=row[17] is not None,
         attempts=attempts,
     )

@@ -17,15 +17,16 @@ ON CONFLICT (sink) DO UPDATE SET paused = ?2, at = max(?3, at + 1)"""
 _REPORT = """
 INSERT INTO sink_report (sink, state, reason, detail, since) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (sink) DO UPDATE SET since = iif(state = ?2, since, ?5), state = ?2, reason = ?3, detail = ?4"""
+# Ids are in the order of acceptance, so of each queue the lowest has waited longest. A replay of an event of last week
+# is owed since it was asked for: its age would look like an outage.
 _WAITING = """
-SELECT waiting.sink, waiting.pending, waiting.replays, e.received_at
-  FROM (SELECT sink, sum(pending) AS pending, sum(replays) AS replays, min(oldest) AS oldest FROM (
-            SELECT sink, count(*) AS pending, 0 AS replays, min(id) AS oldest
-              FROM delivery WHERE state = 'pending' AND replay = 0 GROUP BY sink
-            UNION ALL
-            SELECT sink, count(*), count(*), min(id) FROM delivery WHERE state = 'pending' AND replay > 0 GROUP BY sink)
-         GROUP BY sink) waiting
-  JOIN delivery d ON d.id = waiting.oldest JOIN event e ON e.seq = d.event"""
+SELECT w.sink, sum(w.pending), sum(w.replays), min(coalesce(d.replay_at, e.received_at))
+  FROM (SELECT sink, count(*) AS pending, 0 AS replays, min(id) AS oldest
+          FROM delivery WHERE state = 'pending' AND replay = 0 GROUP BY sink
+        UNION ALL
+        SELECT sink, count(*), count(*), min(id) FROM delivery WHERE state = 'pending' AND replay > 0 GROUP BY sink) w
+  JOIN delivery d ON d.id = w.oldest JOIN event e ON e.seq = d.event
+ GROUP BY w.sink"""
 _DEAD = "SELECT sink, count(*) FROM delivery WHERE state = 'dead' GROUP BY sink"
 _MAX_DETAIL = 1000
 
