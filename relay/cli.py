@@ -11,8 +11,11 @@ from relay import __version__
 from relay.commands.check import check, schema
 from relay.commands.demo import demo
 from relay.commands.ledger import deliveries, events
+from relay.commands.replay import replay
 from relay.commands.serve import serve
 from relay.commands.simulate import simulate
+from relay.commands.sinks import sinks
+from relay.commands.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,5 +33,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, simulate, demo, events, deliveries, schema):
+for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, schema):
     main.add_command(command)

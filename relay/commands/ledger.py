@@ -10,13 +10,12 @@ from pathlib import Path
 import click
 
 from relay.commands.output import (
-    FAILED,
     config_option,
     counted,
-    err,
     existing_store,
     filter_option,
     json_option,
+    no_event,
     out,
     plain,
     print_json,
@@ -76,7 +75,7 @@ def list_events(
 
     records = run_async(read())
     if as_json:
-        print_json([_event_json(record) for record in records])
+        print_json([event_json(record) for record in records])
         return
     if not records:
         out.print("no events")
@@ -108,12 +107,10 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
 
     record, deliveries_of_it = run_async(read())
     if record is None:
-        asked = plain(event_id)
-        err.print(f"no event {asked!r}, or more than one that starts so; see `relay events list`", markup=False)
-        raise SystemExit(FAILED)
+        no_event(event_id)
     if as_json:
         print_json(
-            _event_json(record, with_body=with_body)
+            event_json(record, with_body=with_body)
             | {"deliveries": [_delivery_json(delivery) for delivery in deliveries_of_it]}
         )
         return
@@ -174,7 +171,7 @@ def list_deliveries(
 
 
 def _print_event(record: EventRecord, *, with_body: bool) -> None:
-    for name, value in _event_json(record, with_body=with_body).items():
+    for name, value in event_json(record, with_body=with_body).items():
         text = ", ".join(f"{key}: {each}" for key, each in value.items()) if isinstance(value, dict) else value
         if text not in (None, ""):
             out.print(f"{name:14}{plain(str(text), keep=chr(10))}", markup=False)
@@ -207,7 +204,7 @@ def _result(record: DeliveryRecord) -> str:
         return "waits for an earlier event of its meeting"
     if not record.reason:
         return record.receipt
-    before = f"{counted(record.attempt, 'attempt')}, the last: " if record.state is DeliveryState.PENDING else ""
+    before = f"{counted(len(record.attempts), 'attempt')}, the last: " if record.state is DeliveryState.PENDING else ""
     return f"{before}{record.reason}: {record.detail}"
 
 
@@ -216,7 +213,8 @@ def _short(event_id: str) -> str:
     return event_id[:18]
 
 
-def _event_json(record: EventRecord, *, with_body: bool = False) -> dict[str, object]:
+def event_json(record: EventRecord, *, with_body: bool = False) -> dict[str, object]:
+    """An event for machines."""
     event = record.event
     found: dict[str, object] = {
         "id": event.id,

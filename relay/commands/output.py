@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from relay.config import Config, load, load_store
+from relay.config import Config, Glance, load, load_store
 from relay.errors import ConfigError, RelayError
 from relay.ports import Store
 from relay.stores import open_store
@@ -53,9 +53,9 @@ def _unicode(_context: click.Context, _parameter: click.Parameter, given: str | 
     return None if given is None else given.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def filter_option(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002 - click's name for it
-    """An option that chooses rows by a text."""
-    return click.option(*names, callback=_unicode, help=help)
+def filter_option(*names: str, help: str, metavar: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
+    """An option that chooses rows by a text; its arguments are click's."""
+    return click.option(*names, callback=_unicode, help=help, metavar=metavar)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -74,6 +74,12 @@ def fail(error: RelayError) -> NoReturn:
     for line in str(error).splitlines():
         err.print(plain(line), style="red", markup=False)
     raise SystemExit(WRONG_USE if isinstance(error, ConfigError) else FAILED)
+
+
+def no_event(asked: str) -> NoReturn:
+    """End, because there is no such event."""
+    err.print(f"no event {plain(asked)!r}, or more than one that starts so; see `relay events list`", markup=False)
+    raise SystemExit(FAILED)
 
 
 def load_config(path: Path) -> Config:
@@ -156,9 +162,34 @@ def _aligned(cell: Text, width: int, *, right: bool) -> Text:
     return cell
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 error`, `2 errors`; `many` where an s is not enough."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or f'{one}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def age(duration: timedelta) -> str:
+    """How long ago or from now, in its two largest units: `3 s`, `2 min`, `5 h 20 min`, `4 d 3 h`."""
+    seconds = max(0, round(duration.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{minutes} min"
+
+
+def print_problems(seen: Glance, unknown: str, needed: object) -> None:
+    """Say that relay.yaml has mistakes, where what is needed of it is None, and so is unknown."""
+    if needed is None:
+        first = f"; the first: {seen.problems[0]}" if seen.problems else ""
+        err.print(plain(f"relay.yaml has mistakes, so it is not known {unknown}{first}"), style="yellow", markup=False)
 
 
 def when(moment: datetime | None) -> str:

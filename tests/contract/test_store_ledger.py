@@ -80,6 +80,40 @@ async def test_an_event_is_found_by_its_id_the_start_of_it_or_the_senders_uuid(s
         assert (None if record is None else record.event.id) == found, ascii(asked)
 
 
+async def test_a_uuid_finds_its_event_whichever_registration_it_came_by(store: Store) -> None:
+    events = [
+        await accept(store, source=source, webhook_id=webhook_id, uuid=f"{source}-{webhook_id}")
+        for source in ("dyte", "realtimekit")
+        for webhook_id in ("a", "b", None)
+    ]
+    for event_id in events:
+        known = await store.event(event_id)
+        assert known is not None
+        found = await store.event(known.event.uuid or "")
+        assert found is not None
+        assert found.event.id == event_id
+
+
+async def test_a_uuid_of_two_events_finds_neither_and_that_of_a_repeat_finds_the_first(store: Store) -> None:
+    for body in (b"1", b"2"):
+        await accept(store, uuid="twice", body=body)
+    assert await store.event("twice") is None
+    first = await accept(store, uuid="first", body=b"3")
+    repeat = admission(of=event(uuid="again", body=b"3"), replay_window=DAY)
+    assert (await store.accept(repeat)).event_id == first
+    found = await store.event("again")
+    assert found is not None
+    assert found.event.id == first
+
+
+async def test_a_uuid_finds_an_event_that_outlived_its_mark(store: Store) -> None:
+    event_id = await accept(store, "crm", uuid="old", received_at=NOON - 9 * DAY)
+    await purge(store, delivered_before=NOON)
+    found = await store.event("old")
+    assert found is not None
+    assert found.event.id == event_id
+
+
 async def test_a_whole_id_wins_over_the_start_of_another(store: Store) -> None:
     short, long = [await accept(store, id=name) for name in ("0193", "0193-and-more")]
     for asked in (short, long):
