@@ -218,8 +218,10 @@ class Step(Generic[T]):
 class Redelivered:
     """What came of giving events the deliveries that they should have."""
 
-    added: int
-    replayed: int
+    added: int = 0
+    replayed: int = 0
+    sinks: frozenset[str] = frozenset()
+    """Those for which something was done."""
 
 
 class Ledger(Protocol):

@@ -126,7 +126,7 @@ async def reroute(
 ) -> Redelivered:
     """Give the events that are meant what today's routes choose and they lack, and replay what they have of that and
     stands in the selection's states; how many. `told` hears of each step."""
-    turns, added, replayed = _Turns(), 0, 0
+    turns, total = _Turns(), Redelivered()
     async for matched in matches(store, selection, router):
         wanted = [(match.record.event.id, match.targets) for match in matched if match.targets]
         if wanted:
@@ -136,14 +136,20 @@ async def reroute(
                     wanted,
                     states=selection.states,
                     now=schedule.began,
-                    first_at=schedule.at(added + replayed),
+                    first_at=schedule.at(total.added + total.replayed),
                     spacing=schedule.spacing,
                     config=config,
                 )
             )
-            added, replayed = added + made.added, replayed + made.replayed
+            total = _sum(total, made)
         told(matched)
-    return Redelivered(added=added, replayed=replayed)
+    return total
+
+
+def _sum(one: Redelivered, other: Redelivered) -> Redelivered:
+    return Redelivered(
+        added=one.added + other.added, replayed=one.replayed + other.replayed, sinks=one.sinks | other.sinks
+    )
 
 
 class _Turns:

@@ -80,13 +80,13 @@ async def resolved(store: Store, selection: Selection) -> tuple[Selection, Event
 
 
 @contextmanager
-def progress(asked: Asked) -> Iterator[Callable[[int | None], Told]]:
+def progress(asked: Asked, what: str) -> Iterator[Callable[[int | None], Told]]:
     """A bar on a terminal. It begins with the total, where that is known."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=asked.as_json or not err.is_terminal) as bar:
 
         def begin(total: int | None) -> Told:
-            task = bar.add_task("asking for them", total=total)
+            task = bar.add_task(what, total=total)
             return lambda some: bar.advance(task, some)
 
         yield begin
@@ -107,6 +107,7 @@ def say_where_to_look(sinks: Collection[str]) -> None:
 
 def warn_of_what_waits(asked: Asked, sinks: Collection[str], records: Sequence[SinkRecord]) -> None:
     """Say of which of these sinks nothing goes out, and why."""
-    for name, each in standings(records, glance(asked.config_path, os.environ).sinks).items():
+    known = standings(records, glance(asked.config_path, os.environ).sinks, named=sinks)
+    for name, each in known.items():
         if name in sinks and each.holds:
             err.print(plain(f"{name} only waits: {each.holds}"), style="yellow", markup=False)

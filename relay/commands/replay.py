@@ -76,7 +76,10 @@ class Found:
 @filter_option("--sink", help="To this sink.")
 @filter_option("--route", help="By this route.")
 @click.option(
-    "--since", metavar="TIME", callback=read_moment, help="Accepted then or later: 2026-11-23T10:00, or 2h ago."
+    "--since",
+    metavar="TIME",
+    callback=read_moment,
+    help="Accepted then or later: 2026-11-23T10:00, or how long ago: 2h.",
 )
 @click.option("--until", metavar="TIME", callback=read_moment, help="Accepted before then.")
 @click.option(
@@ -173,9 +176,10 @@ async def _replay_in_store(asked: Asked) -> Found:
 async def _replay_found(store: Store, selection: Selection, found: Found, asked: Asked) -> Found:
     selection = await bounded(store, selection, found.tallies)
     schedule = Schedule(began=datetime.now(UTC), spacing=asked.spacing)
-    with progress(asked) as begin:
+    with progress(asked, "replaying") as begin:
         done = await replay_all(store, selection, schedule, told=begin(found.fit))
-    return replace(found, replayed=done, last=schedule.at(max(0, done - 1)))
+    spaced = done if selection.states != frozenset({DeliveryState.PENDING}) else 0  # those come due at once
+    return replace(found, replayed=done, last=schedule.at(max(0, spaced - 1)))
 
 
 def _print_json(asked: Asked, found: Found) -> None:
@@ -202,15 +206,15 @@ def _print_tallies(found: Found) -> None:
 
 
 def _print_done(found: Found) -> None:
-    if found.replayed == 0:
-        out.print(
-            "nothing had to be changed: what fits is due already, under way, or waits for an earlier event of its "
-            "meeting; `relay why` tells"
-        )
-        return
-    assert found.last is not None, "something was replayed"  # noqa: S101
-    go = "goes" if found.replayed == 1 else "go"
-    out.print(f"{counted(found.replayed, 'delivery', 'deliveries')} {go} out again{going(found.last)}")
+    assert found.last is not None, "it is set wherever something is replayed"  # noqa: S101
+    if found.replayed:
+        go = "goes" if found.replayed == 1 else "go"
+        out.print(f"{counted(found.replayed, 'delivery', 'deliveries')} {go} out{going(found.last)}")
+    if left := found.fit - found.replayed:
+        are = "it is" if left == 1 else "they are"
+        more = "more fit" if found.replayed else "fit"
+        text = f"{left} {more}, and were left: {are} due already, under way, or not the first of a meeting"
+        out.print(f"{text}; `relay why` tells of each")
     say_where_to_look({tally.sink for tally in found.tallies})
 
 
@@ -223,7 +227,10 @@ def _check_sink(asked: Asked, found: Found) -> None:
 
 def _nothing(asked: Asked, found: Found) -> str:
     """That nothing fits, and what would."""
-    hints = [f"no {' or '.join(sorted(asked.selection.states))} deliveries fit"]
+    if found.others:
+        hints = [f"no {' or '.join(sorted(asked.selection.states))} deliveries fit"]
+    else:
+        hints = ["no deliveries fit, in whatever state; `relay events list` shows what came"]
     counts: Counter[DeliveryState] = Counter()
     for tally in found.others:
         counts[tally.state] += tally.count

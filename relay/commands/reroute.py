@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,8 +21,6 @@ class Change:
 
     events: int = 0
     refused: int = 0
-    sinks: set[str] = field(default_factory=set)
-    """Where today's routes send these events."""
     missing: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What a dry run would add, by sink and route."""
     again: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -32,11 +30,15 @@ class Change:
     last: datetime | None = None
     records: Sequence[SinkRecord] = ()
 
+    @property
+    def sinks(self) -> Collection[str]:
+        """Those that get something."""
+        return self.made.sinks if self.made is not None else {sink for sink, _ in [*self.missing, *self.again]}
+
     def note(self, matched: Sequence[Match]) -> None:
         """One more step was matched."""
         self.events += len(matched)
         self.refused += sum(match.refused for match in matched)
-        self.sinks |= {target.sink for match in matched for target in match.targets}
 
 
 def reroute_events(asked: Asked, config: Config) -> None:
@@ -50,10 +52,9 @@ def reroute_events(asked: Asked, config: Config) -> None:
     else:
         _print_made(change, change.made)
     if change.refused:
-        are = "event is" if change.refused == 1 else "events are"
-        out.print(f"{change.refused} {are} left alone: the allow-lists of today refuse them, or their source is gone")
-    if change.missing or change.again or change.made:
-        warn_of_what_waits(asked, change.sinks, change.records)
+        which, whose = ("event is", "it, or its") if change.refused == 1 else ("events are", "them, or their")
+        out.print(f"{change.refused} {which} left alone: the allow-lists of today refuse {whose} source is gone")
+    warn_of_what_waits(asked, change.sinks, change.records)
 
 
 async def _in_store(asked: Asked, config: Config) -> Change:
@@ -63,7 +64,7 @@ async def _in_store(asked: Asked, config: Config) -> Change:
         selection, _ = await resolved(store, asked.selection)
         selection = await bounded(store, selection, ())
         change.records = await store.sinks()
-        with progress(asked) as begin:
+        with progress(asked, "matching events") as begin:
             told = begin(None)
             if asked.dry_run:
                 async for matched in matches(store, selection, router):
@@ -97,7 +98,7 @@ async def _plan(store: Store, matched: Sequence[Match], asked: Asked, change: Ch
 
 
 def _print_json(asked: Asked, change: Change) -> None:
-    made = change.made or Redelivered(added=0, replayed=0)
+    made = change.made or Redelivered()
     print_json(
         {
             "dry_run": asked.dry_run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 
@@ -89,10 +89,12 @@ class Standing:
         return f"the sink is {self.record.state} since {when(self.since)} UTC: {self.note}"
 
 
-def standings(records: Sequence[SinkRecord], kinds: Mapping[str, SinkKind] | None) -> Mapping[str, Standing]:
-    """All sinks of relay.yaml, in its order, then those of which the store alone knows."""
+def standings(
+    records: Sequence[SinkRecord], kinds: Mapping[str, SinkKind] | None, *, named: Collection[str] = ()
+) -> Mapping[str, Standing]:
+    """All sinks of relay.yaml, in its order, then those of which the store alone knows, or which are named."""
     known = {record.sink: record for record in records}
-    names = [*(kinds or {}), *(name for name in known if kinds is None or name not in kinds)]
+    names = dict.fromkeys([*(kinds or {}), *known, *named])
     return {
         name: Standing(
             record=known.get(name, SinkRecord(sink=name)),

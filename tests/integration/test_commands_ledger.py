@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
-from fcntl import ioctl
 from pathlib import Path
-from termios import TIOCSWINSZ
 from typing import Any
 
 import orjson
 import pytest
-from click.testing import CliRunner, Result
 
-from relay.cli import main
 from relay.identity import new_event_id
 from relay.model import Admission, Dead, Delivered, Event, Failure, Reason, Target, Verdict
 from relay.ports import Store
 from relay.stores import open_store
+from tests.commands import harmless, in_terminal, invoke, terminal_text
 from tests.running import MEETING, payload, relay_running, write_config
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 HOSTILE = "[red]m[/nope]\x1b[2J\x9b31m\u202e:key:\r\n\x07 \\[bold]"
-
-
-async def invoke(folder: Path, *arguments: str) -> Result:
-    """Run the command in a thread, as it has an event loop of its own."""
-    return await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "-c", str(folder / "relay.yaml")])
 
 
 def event(number: int, kind: str, body: dict[str, Any], *, meeting: str = MEETING) -> Event:
@@ -77,10 +63,6 @@ async def _settle(store: Store, sink: str, verdict: Verdict) -> None:
     now = datetime.now(UTC)
     claimed = await store.claim(sink, limit=10, now=now, lease=timedelta(minutes=1))
     assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
-
-
-def harmless(text: str) -> bool:
-    return all(line.isprintable() for line in text.split("\n"))
 
 
 async def test_events(tmp_path: Path) -> None:
@@ -230,7 +212,7 @@ async def test_beside_a_relay_that_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [24, 80, 100])
 async def test_a_terminal_gets_one_line_a_row_as_wide_as_it_is(tmp_path: Path, width: int) -> None:
     ids = await filled(tmp_path)
-    head, *rows = _in_terminal(tmp_path, width, "events", "list")
+    head, *rows = in_terminal(tmp_path, width, "events", "list")
     assert head.startswith("accepted (UTC)")
     assert len(rows) == 3
     assert ids["plain"][:18] in rows[-1]
@@ -241,47 +223,21 @@ async def test_a_terminal_gets_one_line_a_row_as_wide_as_it_is(tmp_path: Path, w
 
 async def test_a_reason_stands_below_its_row(tmp_path: Path) -> None:
     await filled(tmp_path)
-    lines = _in_terminal(tmp_path, 100, "deliveries", "list", "--state", "dead", "--meeting", MEETING)
+    lines = in_terminal(tmp_path, 100, "deliveries", "list", "--state", "dead", "--meeting", MEETING)
     assert len(lines) == 3
     assert lines[2].startswith("    refused: the service answered 400 [red]m[/nope]\\x1b[2J")
 
 
 async def test_colour_is_for_terminals_that_want_it(tmp_path: Path) -> None:
     await filled(tmp_path)
-    assert "\x1b[1m" in _terminal_text(tmp_path, 100, {}, "deliveries", "list")
+    assert "\x1b[1m" in terminal_text(tmp_path, 100, {}, "deliveries", "list")
     broken = write_config(tmp_path / "..", routes=[{"name": "a", "events": ["*"], "to": ["nobody"]}])
-    assert "\x1b[31m" in _terminal_text(broken.parent, 100, {}, "check")
-    assert "\x1b[3" not in _terminal_text(broken.parent, 100, {"NO_COLOR": "1"}, "check")
+    assert "\x1b[31m" in terminal_text(broken.parent, 100, {}, "check")
+    assert "\x1b[3" not in terminal_text(broken.parent, 100, {"NO_COLOR": "1"}, "check")
 
 
 def _exists(path: Path) -> bool:
     return path.exists()
-
-
-def _in_terminal(folder: Path, width: int, *arguments: str) -> list[str]:
-    """The lines that the command shows in a terminal of so many columns, without styles."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", _terminal_text(folder, width, {}, *arguments)).rstrip().splitlines()
-
-
-def _terminal_text(folder: Path, width: int, env: dict[str, str], *arguments: str) -> str:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    base: dict[str, Any] = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PYTHONUTF8": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "relay", *arguments, "-c", str(folder / "relay.yaml")],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**base, **env, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
-    os.close(theirs)
-    text = b""
-    try:
-        while piece := os.read(ours, 65536):
-            text += piece
-    except OSError:  # on Linux a terminal that nobody holds open ends with EIO
-        pass
-    finally:
-        os.close(ours)
-        process.wait(20)
-    return text.decode().replace("\r\n", "\n")
 
 
 async def test_the_ledger_needs_no_secret_of_the_sinks(tmp_path: Path) -> None:

@@ -77,10 +77,12 @@ def redeliver(
 ) -> Redelivered:
     """The deliveries that the events lack, added; those that they have, replayed."""
     added = replayed = 0
+    sinks: set[str] = set()
     for event_id, targets in wanted:
         added_before = added
         for target in targets:
-            at = first_at + (added + replayed) * spacing
+            before = added + replayed
+            at = first_at + before * spacing
             connection.execute(
                 _REDELIVER, (event_id, target.route, target.sink, target.order_key, to_micros(at), config)
             )
@@ -88,9 +90,11 @@ def redeliver(
                 added += 1
             elif (delivery := connection.execute(_OF_EVENT, (event_id, target.sink)).get) is not None:
                 replayed += _again(connection, delivery, states, now=now, at=at)
+            if added + replayed > before:
+                sinks.add(target.sink)
         if added > added_before:
             connection.execute(_ROUTED, (event_id,))
-    return Redelivered(added=added, replayed=replayed)
+    return Redelivered(added=added, replayed=replayed, sinks=frozenset(sinks))
 
 
 def _again(

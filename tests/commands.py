@@ -1,0 +1,69 @@
+"""The commands as people call them: in this process, or in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+from fcntl import ioctl
+from pathlib import Path
+from termios import TIOCSWINSZ
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+
+
+async def invoke(folder: Path, *arguments: str) -> Result:
+    """Run the command in a thread, as it has an event loop of its own."""
+    return await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "-c", str(folder / "relay.yaml")])
+
+
+async def done(folder: Path, *arguments: str) -> str:
+    """What a command says that must end well."""
+    result = await invoke(folder, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+async def as_json(folder: Path, *arguments: str) -> Any:
+    """The same, for machines."""
+    return json.loads(await done(folder, *arguments, "--json"))
+
+
+def harmless(text: str) -> bool:
+    """Whether nothing in it moves a terminal."""
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+def in_terminal(folder: Path, width: int, *arguments: str) -> list[str]:
+    """The lines that the command shows in a terminal of so many columns, without styles."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal_text(folder, width, {}, *arguments)).rstrip().splitlines()
+
+
+def terminal_text(folder: Path, width: int, env: dict[str, str], *arguments: str) -> str:
+    """All that the command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    base: dict[str, Any] = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relay", *arguments, "-c", str(folder / "relay.yaml")],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**base, **env, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    os.close(theirs)
+    text = b""
+    try:
+        while piece := os.read(ours, 65536):
+            text += piece
+    except OSError:  # on Linux a terminal that nobody holds open ends with EIO
+        pass
+    finally:
+        os.close(ours)
+        process.wait(20)
+    return text.decode().replace("\r\n", "\n")

@@ -1,0 +1,435 @@
+"""`relay replay`: what it chooses, what it changes, what it says, and that it really goes out again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from relay.config import load
+from relay.model import (
+    Admission,
+    Dead,
+    Delivered,
+    DeliveryState,
+    EventState,
+    Failure,
+    Quarantine,
+    Reason,
+    Retry,
+    Selection,
+    Target,
+    Verdict,
+)
+from relay.ports import DeliveryRecord, Store
+from relay.replaying import Schedule, bounded, replay
+from relay.stores import open_store
+from tests.commands import as_json, done, in_terminal, invoke
+from tests.fakes.admissions import event
+from tests.fakes.http import Answer, FakeHttp
+from tests.running import ORGANIZATION, Relay, payload, relay_running, until, write_config
+
+HOUR = timedelta(hours=1)
+DONE = Delivered(receipt="200")
+DEAD = Dead(failure=Failure(reason=Reason.REFUSED, detail="the service answered 400"))
+BODY = orjson.dumps(payload())
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Store]:
+    store = await open_store(f"sqlite:///{folder}/relay.db")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def accept(
+    store: Store, *sinks: str, route: str = "everything", quarantine: Quarantine | None = None, **given: Any
+) -> str:
+    """An event of now, unless it is told otherwise."""
+    made = event(**{"received_at": datetime.now(UTC), "body": BODY} | given)
+    targets = [Target(route=route, sink=sink) for sink in sinks]
+    await store.accept(Admission(event=made, targets=targets, quarantine=quarantine, config="before"))
+    return made.id
+
+
+async def settle(store: Store, sink: str, verdict: Verdict) -> None:
+    now = datetime.now(UTC)
+    claimed = await store.claim(sink, limit=1000, now=now, lease=timedelta(minutes=1))
+    assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
+
+
+async def filled(folder: Path) -> dict[str, str]:
+    """Three sinks, three events: one of an hour ago that died at crm, one that arrived there, one that waits there."""
+    write_config(folder, sinks={name: {"type": "file", "path": str(folder / name)} for name in ("crm", "audit")})
+    now = datetime.now(UTC)
+    async with opened(folder) as store:
+        old = await accept(store, "audit", "crm", meeting="a", received_at=now - HOUR, type="meeting.ended")
+        await settle(store, "crm", DEAD)
+        new = await accept(store, "crm", meeting="b", source="realtimekit", route="other")
+        await settle(store, "crm", DONE)
+        waits = await accept(store, "crm", meeting="c")
+        await settle(store, "crm", Retry(failure=DEAD.failure, at=now + HOUR))
+        await settle(store, "audit", DONE)
+    return {"old": old, "new": new, "waits": waits}
+
+
+async def records(folder: Path, **filters: Any) -> list[DeliveryRecord]:
+    """Oldest first."""
+    async with opened(folder) as store:
+        return list(reversed(await store.deliveries(limit=10_000, **filters)))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--state", "any"], ["--dry-run", "--rate", "1/s"], ["--reroute"]], ids=str)
+async def test_all_is_only_replayed_where_that_is_said(tmp_path: Path, arguments: list[str]) -> None:
+    await filled(tmp_path)
+    result = await invoke(tmp_path, "replay", *arguments)
+    assert result.exit_code == 2
+    assert "or say --all" in result.stderr
+    assert await as_json(tmp_path, "replay", "--all", "--dry-run") != []
+
+
+async def test_dead_letters_are_replayed_where_nothing_else_is_said(tmp_path: Path) -> None:
+    ids = await filled(tmp_path)
+    before = datetime.now(UTC)
+    said = await done(tmp_path, "replay", "--all")
+    assert said.splitlines()[0] == "1 delivery goes out"
+    assert "`relay deliveries list --sink crm`" in said
+    [again] = [record for record in await records(tmp_path) if record.replay]
+    assert (again.event_id, again.sink, again.state, again.replay) == (ids["old"], "crm", DeliveryState.PENDING, 1)
+    assert again.due_at is not None
+    assert before <= again.due_at <= datetime.now(UTC)
+    assert (await done(tmp_path, "replay", "--all")).startswith("no dead deliveries fit; ")
+
+
+async def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    before = await records(tmp_path)
+    head, *rows, last = (await done(tmp_path, "replay", "--all", "--state", "any", "--dry-run")).splitlines()
+    assert head.split() == ["sink", "route", "state", "count", "oldest", "(UTC)", "newest", "(UTC)"]
+    assert [row.split()[:4] for row in rows] == [
+        ["audit", "everything", "delivered", "1"],
+        ["crm", "everything", "dead", "1"],
+        ["crm", "other", "delivered", "1"],
+    ]
+    assert last == "3 deliveries would go out again; nothing was changed"
+    found = await as_json(tmp_path, "replay", "--all", "--dry-run")
+    assert (found["fit"], found["replayed"], found["last"]) == (1, 0, None)
+    assert [(each["sink"], each["count"]) for each in found["deliveries"]] == [("crm", 1)]
+    assert await records(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fit"),
+    [
+        (["--all"], 1),
+        (["--all", "--state", "delivered"], 2),
+        (["--all", "--state", "any"], 3),
+        (["--all", "--state", "dead", "--state", "pending"], 2),
+        (["--all", "--state", "any", "--state", "pending"], 4),
+        (["--event", "old", "--state", "any"], 2),
+        (["--meeting", "b", "--state", "any"], 1),
+        (["--source", "realtimekit", "--state", "any"], 1),
+        (["--type", "meeting.e*", "--state", "any"], 2),
+        (["--sink", "audit", "--state", "any"], 1),
+        (["--route", "other", "--state", "any"], 1),
+        (["--since", "30m", "--state", "any"], 1),
+        (["--until", "30m", "--state", "any"], 2),
+        (["--since", "2h", "--until", "30m", "--sink", "crm", "--state", "any"], 1),
+        (["--since", "2020-01-01", "--state", "any"], 3),
+        (["--until", "2020-01-01T00:00:00+02:00", "--state", "any"], 0),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else None,
+)
+async def test_each_option_chooses(tmp_path: Path, arguments: list[str], fit: int) -> None:
+    ids = await filled(tmp_path)
+    words = [ids.get(word, word) for word in arguments]
+    assert (await as_json(tmp_path, "replay", "--dry-run", *words))["fit"] == fit
+
+
+async def test_an_event_is_named_by_its_uuid_too(tmp_path: Path) -> None:
+    ids = await filled(tmp_path)
+    async with opened(tmp_path) as store:
+        found = await store.event(ids["old"])
+    assert found is not None
+    assert (await as_json(tmp_path, "replay", "--event", found.event.uuid or ""))["replayed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--event", "nothing"], 1, "no event 'nothing'"),
+        (["--event", "nothing", "--reroute"], 1, "no event 'nothing'"),
+        (["--sink", "crn"], 2, "there is no sink 'crn'; did you mean crm?"),
+        (["--since", "yesterday"], 2, "write a time such as 2026-11-23T10:00"),
+        (["--since", "1h", "--until", "2h"], 2, "--since is not before --until"),
+        (["--all", "--rate", "fast"], 2, "'fast' is not a rate; write it like 1/s or 300/m; or none"),
+        (["--all", "--state", "lost"], 2, "'lost' is not one of"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else None,
+)
+async def test_a_slip_of_the_pen_is_told(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    await filled(tmp_path)
+    result = await invoke(tmp_path, "replay", *arguments)
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
+    assert all(record.replay == 0 for record in await records(tmp_path))
+
+
+async def test_where_nothing_fits_it_says_what_would(tmp_path: Path) -> None:
+    ids = await filled(tmp_path)
+    assert (await done(tmp_path, "replay", "--sink", "audit")).strip() == (
+        "no dead deliveries fit; 1 delivered one does: add --state delivered"
+    )
+    assert "1 pending one does: add --state pending" in await done(tmp_path, "replay", "--event", ids["waits"])
+    assert (await done(tmp_path, "replay", "--type", "nothing.*")).startswith("no deliveries fit, in whatever state")
+    async with opened(tmp_path) as store:
+        unrouted = await accept(store)
+    assert "the event is unrouted: add --reroute" in await done(tmp_path, "replay", "--event", unrouted)
+    assert (await as_json(tmp_path, "replay", "--sink", "audit"))["fit"] == 0
+
+
+async def test_a_pending_one_does_not_wait_out_its_back_off(tmp_path: Path) -> None:
+    ids = await filled(tmp_path)
+    assert (await as_json(tmp_path, "replay", "--event", ids["waits"], "--state", "pending"))["replayed"] == 1
+    [hurried] = await records(tmp_path, event_id=ids["waits"])
+    assert hurried.due_at is not None
+    assert (hurried.due_at <= datetime.now(UTC), hurried.replay) == (True, 0)
+    said = await done(tmp_path, "replay", "--event", ids["waits"], "--state", "pending")
+    assert said.startswith("1 fit, and were left: it is due already")
+
+
+@pytest.mark.parametrize(("rate", "apart"), [(None, 0.02), ("2/m", 30.0), ("none", 0.0)])
+async def test_replays_are_spaced_over_all_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: str | None, apart: float
+) -> None:
+    monkeypatch.setattr("relay.replaying.STEP", 2)
+    write_config(tmp_path)
+    async with opened(tmp_path) as store:
+        events = [await accept(store, "audit") for _ in range(5)]
+        await settle(store, "audit", DEAD)
+    made = await as_json(tmp_path, "replay", "--sink", "audit", *([] if rate is None else ["--rate", rate]))
+    again = await records(tmp_path)
+    assert [record.event_id for record in again] == events
+    dues = [record.due_at for record in again if record.due_at is not None]
+    assert [(later - earlier).total_seconds() for earlier, later in pairwise(dues)] == [apart] * 4
+    assert (made["fit"], made["replayed"], datetime.fromisoformat(made["last"])) == (5, 5, dues[-1])
+    assert all(record.replay == 1 for record in again)
+
+
+async def test_what_comes_in_during_a_replay_is_not_sent_twice(tmp_path: Path) -> None:
+    wanted = Selection(states=frozenset({DeliveryState.DELIVERED}))
+    async with opened(tmp_path) as store:
+        await accept(store, "crm")
+        await settle(store, "crm", DONE)
+        bound = await bounded(store, wanted, await store.tally(wanted))
+        live = await accept(store, "crm")
+        await settle(store, "crm", DONE)
+        assert await replay(store, bound, Schedule(began=datetime.now(UTC), spacing=timedelta(0))) == 1
+        [found] = await store.deliveries(event_id=live)
+        assert found.replay == 0
+        early = datetime.now(UTC) - HOUR
+        kept = await bounded(store, Selection(until=early), await store.tally(wanted))
+        assert kept.until == early
+        assert (await bounded(store, Selection(), ())).until == (await store.events(limit=1))[
+            0
+        ].event.received_at + timedelta(microseconds=1)
+
+
+async def test_a_replay_to_a_sink_that_sends_nothing_says_so(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    sink = {"type": "file", "path": str(tmp_path / "x")}
+    write_config(tmp_path, sinks={"crm": {**sink, "enabled": False}})
+    result = await invoke(tmp_path, "replay", "--all", "--state", "any", "--dry-run")
+    assert "audit only waits: the sink is not in relay.yaml" in result.stderr
+    assert "crm only waits: the sink is disabled in relay.yaml" in result.stderr
+    assert (await done(tmp_path, "replay", "--all", "--state", "any")).startswith("3 deliveries go out")
+
+
+async def test_the_table_fits_a_narrow_terminal_and_nothing_is_left_of_the_bar(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    lines = in_terminal(tmp_path, 80, "replay", "--all", "--state", "any", "--dry-run")
+    assert len(lines) == 5
+    assert all(len(line) <= 80 for line in lines)
+
+
+# --reroute
+
+
+def routes(**to: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"name": name, "to": list(sinks)} for name, sinks in to.items()]
+
+
+def files(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
+    return {name: {"type": "file", "path": str(folder / name), **more} for name in names}
+
+
+async def test_events_get_what_the_routes_of_today_choose_and_they_lack(tmp_path: Path) -> None:
+    ids = await filled(tmp_path)
+    config = load(
+        write_config(tmp_path, sinks=files(tmp_path, "crm", "audit", "new"), routes=routes(r=["crm", "new"])), {}
+    )
+    before = await records(tmp_path)
+    planned = await as_json(tmp_path, "replay", "--all", "--reroute", "--dry-run")
+    assert planned["deliveries"] == [
+        {"sink": "crm", "route": "r", "missing": 0, "again": 1},
+        {"sink": "new", "route": "r", "missing": 3, "again": 0},
+    ]
+    assert (planned["events"], planned["added"], planned["replayed"]) == (3, 0, 0)
+    assert await records(tmp_path) == before
+    said = await done(tmp_path, "replay", "--all", "--reroute")
+    assert said.startswith("4 deliveries go out (3 added, 1 again)")
+    added = await records(tmp_path, sink="new")
+    assert [(record.event_id, record.route, record.replay, record.config) for record in added] == [
+        (ids[name], "r", 1, config.hash) for name in ("old", "new", "waits")
+    ]
+    assert [record.replay for record in await records(tmp_path, sink="crm")] == [1, 0, 0], "only the dead one"
+    assert [record.replay for record in await records(tmp_path, sink="audit")] == [0], "no route names it any more"
+    assert (await done(tmp_path, "replay", "--all", "--reroute")).startswith("nothing to do: 3 events looked at")
+
+
+async def test_a_reroute_keeps_to_the_states_the_sink_and_the_route_that_are_named(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    write_config(
+        tmp_path, sinks=files(tmp_path, "crm", "audit", "new"), routes=routes(a=["crm"], b=["new"], c=["audit"])
+    )
+    for arguments, wanted in (
+        (["--state", "delivered", "--sink", "crm"], [("crm", 0, 1)]),
+        (["--state", "any", "--state", "pending", "--sink", "crm"], [("crm", 0, 3)]),
+        (["--route", "b"], [("new", 3, 0)]),
+        (["--route", "c", "--since", "30m"], [("audit", 2, 0)]),
+        (["--sink", "gone"], []),
+    ):
+        planned = await as_json(tmp_path, "replay", "--reroute", "--dry-run", *arguments)
+        assert [(each["sink"], each["missing"], each["again"]) for each in planned["deliveries"]] == wanted, arguments
+
+
+async def test_what_is_quarantined_is_judged_again(tmp_path: Path) -> None:
+    sinks = files(tmp_path, "crm")
+    write_config(tmp_path, sinks=sinks)
+    async with opened(tmp_path) as store:
+        event_id = await accept(store, organization=ORGANIZATION, quarantine=Quarantine.ORGANIZATION)
+
+    async def reroute(**source: Any) -> Any:
+        write_config(tmp_path, sinks=sinks, sources={source.pop("name", "dyte"): source})
+        return await as_json(tmp_path, "replay", "--event", event_id, "--reroute")
+
+    for refused in ({"organizations": ["another"]}, {"webhook_ids": ["another"]}, {"name": "other"}):
+        assert (await reroute(**refused))["refused"] == 1, refused
+    assert await records(tmp_path) == []
+    assert (await reroute(organizations=[ORGANIZATION]))["added"] == 1
+    async with opened(tmp_path) as store:
+        found = await store.event(event_id)
+    assert found is not None
+    assert (found.state, found.detail) == (EventState.ROUTED, "")
+
+
+async def test_what_was_let_in_once_is_judged_by_the_lists_of_today(tmp_path: Path) -> None:
+    sinks = files(tmp_path, "crm")
+    async with opened(tmp_path) as store:
+        event_id = await accept(store, organization=ORGANIZATION)
+    write_config(tmp_path, sinks=sinks, sources={"dyte": {"organizations": ["another"]}})
+    said = await done(tmp_path, "replay", "--event", event_id, "--reroute")
+    assert "1 event is left alone: the allow-lists of today refuse it" in said
+    write_config(tmp_path, sinks=sinks, sources={"other": {}})
+    assert (await as_json(tmp_path, "replay", "--event", event_id, "--reroute"))["added"] == 1, "nobody to judge it"
+
+
+async def test_a_reroute_needs_the_whole_configuration(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    write_config(tmp_path, routes=[{"name": "r", "to": ["nobody"]}])
+    result = await invoke(tmp_path, "replay", "--all", "--reroute")
+    assert result.exit_code == 2
+    assert "there is no sink `nobody`" in result.stderr
+    assert (await as_json(tmp_path, "replay", "--all"))["replayed"] == 1, "without --reroute only the store counts"
+
+
+# With a relay that runs
+
+
+async def post(relay: Relay, meeting: str, **more: Any) -> str:
+    answered = await relay.post(payload(meeting=meeting, **more))
+    assert answered.status == 200
+    return str(answered.json["id"])
+
+
+def http(receiver: FakeHttp, **more: Any) -> dict[str, Any]:
+    return {"type": "http", "url": receiver.url, "allow_private": True, **more}
+
+
+async def test_a_dead_letter_arrives_once_its_receiver_is_mended(tmp_path: Path) -> None:
+    async with (
+        FakeHttp().will(Answer(400)) as receiver,
+        relay_running(tmp_path, sinks={"crm": http(receiver)}) as relay,
+    ):
+        event_id = await post(relay, "m")
+        await relay.settled("crm", 1)
+        await done(tmp_path, "replay", "--sink", "crm")
+        first, again = await receiver.wait_for(2)
+        await relay.delivered("crm", 1)
+        assert first.headers["webhook-id"] == again.headers["webhook-id"] == event_id
+        assert first.body == again.body
+        assert ("relay-replay" in first.headers, again.headers["relay-replay"]) == (False, "1")
+        await done(tmp_path, "replay", "--event", event_id, "--state", "delivered")
+        third = (await receiver.wait_for(3))[2]
+        assert third.headers["relay-replay"] == "2"
+        await relay.drained()
+
+
+async def test_live_events_go_before_replays(tmp_path: Path) -> None:
+    async with (
+        FakeHttp() as receiver,
+        relay_running(tmp_path, sinks={"crm": http(receiver, concurrency=1, rate="20/s")}) as relay,
+    ):
+        async with opened(tmp_path) as store:
+            for number in range(100):
+                await accept(store, "crm", meeting=f"old-{number}")
+            await settle(store, "crm", DONE)
+        await done(tmp_path, "replay", "--sink", "crm", "--state", "delivered", "--rate", "none")
+        await receiver.wait_for(5)
+        live = set(await asyncio.gather(*(post(relay, f"live-{number}") for number in range(5))))
+        accepted = len(receiver.requests)
+
+        async def all_live() -> bool:
+            return live <= {request.headers["webhook-id"] for request in receiver.requests}
+
+        await until(all_live, "five live ones")
+        waiting = (await relay.app.store.backlog())["crm"].pending
+        ids = [request.headers["webhook-id"] for request in receiver.requests]
+        last = max(ids.index(each) for each in live)
+        between = [request for request in receiver.requests[accepted:last] if "relay-replay" in request.headers]
+        assert len(between) <= 1, "no more than was under way already"
+        assert waiting >= 50, "the others still wait"
+
+
+async def test_replays_of_a_meeting_keep_their_order_whatever_fails(tmp_path: Path) -> None:
+    sink = {"order": "meeting", "retry": {"base": "10ms"}}
+    async with FakeHttp() as receiver, relay_running(tmp_path, sinks={"crm": http(receiver, **sink)}) as relay:
+        events = [await post(relay, "m", number=number) for number in range(6)]
+        await relay.delivered("crm", 6)
+        receiver.will(Answer(503), Answer(503), Answer(200), Answer(503))
+        await done(tmp_path, "replay", "--meeting", "m", "--state", "delivered", "--rate", "none")
+        await receiver.wait_for(6 + 6 + 3)
+        await relay.drained()
+        seen = [request.headers["webhook-id"] for request in receiver.requests[6:]]
+    assert seen == [events[0]] * 3 + [events[1]] * 2 + events[2:]
+
+
+async def test_events_reach_a_route_that_was_added_later(tmp_path: Path) -> None:
+    sinks = files(tmp_path, "crm", "new")
+    async with relay_running(tmp_path, sinks=sinks, routes=routes(r=["crm"])) as relay:
+        events = [await post(relay, f"m-{number}") for number in range(3)]
+        await relay.delivered("crm", 3)
+        await relay.app.reload(load(write_config(tmp_path, sinks=sinks, routes=routes(r=["crm"], s=["new"])), {}))
+        await done(tmp_path, "replay", "--since", "1h", "--reroute")
+        await relay.delivered("new", 3)
+    lines = [orjson.loads(line) for line in (tmp_path / "new").read_bytes().splitlines()]
+    assert [(line["id"], line["route"], line["replay"]) for line in lines] == [(each, "s", 1) for each in events]
+    assert len((tmp_path / "crm").read_bytes().splitlines()) == 3
