@@ -114,9 +114,10 @@ def _miss(options: RouteOptions, decision: Decision) -> str:
         case Miss.NOT_NEEDED:
             return "fallback, and another route matched"
         case _:
-            saw = "; ".join(f"{path} is {_shown(seen)}" for path, seen in decision.saw.items())
-            failed = f"fails: {decision.detail}" if decision.miss is Miss.WHERE_ERROR else "does not hold"
-            return f"where {options.where} {failed}: {saw or decision.detail}"
+            saw = [f"{path} is {_shown(seen)}" for path, seen in decision.saw.items()]
+            failed = "fails" if decision.miss is Miss.WHERE_ERROR else "does not hold"
+            found = saw if saw and decision.miss is Miss.WHERE else [decision.detail, *saw]
+            return f"where {options.where} {failed}: {'; '.join(found)}"
 
 
 def _shown(seen: object) -> str:
