@@ -14,7 +14,7 @@ from relay.assembly import route_table
 from relay.config import Config
 from relay.errors import StoreUnavailable
 from relay.model import EventState, Selection, Target, value
-from relay.ports import EventRecord, Redelivered, Store, Tally
+from relay.ports import EventRecord, Redelivered, Store
 
 T = TypeVar("T")
 
@@ -74,19 +74,11 @@ class Router:
         return self._sink in (None, target.sink) and self._route in (None, target.route)
 
 
-async def bounded(store: Store, selection: Selection, tallies: Sequence[Tally]) -> Selection:
-    """The selection without what comes in later: what arrives during a replay is not sent twice."""
-    newest = [tally.newest for tally in tallies] or [each.event.received_at for each in await store.events(limit=1)]
-    if not newest:
-        return selection
-    until = max(newest) + _SMALLEST
-    return replace(selection, until=until if selection.until is None else min(until, selection.until))
-
-
 async def replay(
     store: Store, selection: Selection, schedule: Schedule, *, told: Callable[[int], None] = lambda _done: None
 ) -> int:
     """Make all that is meant pending once more; how many. `told` hears of each commit how many it were."""
+    selection = await _bounded(store, selection)
     turns, done = _Turns(), 0
     after: int | None = 0
     while after is not None:
@@ -108,6 +100,7 @@ async def replay(
 
 async def matches(store: Store, selection: Selection, router: Router) -> AsyncIterator[Sequence[Match]]:
     """What today's routes say of all events that are meant, a step at a time."""
+    selection = await _bounded(store, selection)
     after: int | None = 0
     while after is not None:
         step = await store.selected(selection, after=after, limit=STEP_OF_EVENTS)
@@ -144,6 +137,15 @@ async def reroute(
             total = _sum(total, made)
         told(matched)
     return total
+
+
+async def _bounded(store: Store, selection: Selection) -> Selection:
+    """The selection without what comes in from now on: what arrives during a replay is not sent twice."""
+    newest = await store.events(limit=1)
+    if not newest:
+        return selection
+    until = newest[0].event.received_at + _SMALLEST  # by the events' own clock, whatever ours says
+    return replace(selection, until=until if selection.until is None else min(until, selection.until))
 
 
 def _sum(one: Redelivered, other: Redelivered) -> Redelivered:

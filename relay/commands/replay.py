@@ -42,7 +42,7 @@ from relay.commands.standing import suggestion
 from relay.config import glance
 from relay.model import DeliveryState, EventState, Selection, value
 from relay.ports import EventRecord, SinkRecord, Store, Tally
-from relay.replaying import Schedule, bounded
+from relay.replaying import Schedule
 from relay.replaying import replay as replay_all
 
 _EVERY_STATE = frozenset(DeliveryState)
@@ -174,7 +174,6 @@ async def _replay_in_store(asked: Asked) -> Found:
 
 
 async def _replay_found(store: Store, selection: Selection, found: Found, asked: Asked) -> Found:
-    selection = await bounded(store, selection, found.tallies)
     schedule = Schedule(began=datetime.now(UTC), spacing=asked.spacing)
     with progress(asked, "replaying") as begin:
         done = await replay_all(store, selection, schedule, told=begin(found.fit))

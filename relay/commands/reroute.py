@@ -12,7 +12,7 @@ from relay.commands.output import counted, existing_store, out, print_json, prin
 from relay.commands.output import run as run_async
 from relay.config import Config
 from relay.ports import Redelivered, SinkRecord, Store
-from relay.replaying import Match, Router, Schedule, bounded, matches, reroute
+from relay.replaying import Match, Router, Schedule, matches, reroute
 
 
 @dataclass
@@ -62,7 +62,6 @@ async def _in_store(asked: Asked, config: Config) -> Change:
     change = Change()
     async with existing_store(asked.config_path) as store:
         selection, _ = await resolved(store, asked.selection)
-        selection = await bounded(store, selection, ())
         change.records = await store.sinks()
         with progress(asked, "matching events") as begin:
             told = begin(None)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import apsw
 import orjson
 import pytest
 
 from relay.config import load
+from relay.errors import StoreUnavailable
 from relay.model import (
     Admission,
     Dead,
@@ -28,8 +30,8 @@ from relay.model import (
     Target,
     Verdict,
 )
-from relay.ports import DeliveryRecord, Store
-from relay.replaying import Schedule, bounded, replay
+from relay.ports import DeliveryRecord, Step, Store
+from relay.replaying import Schedule, replay
 from relay.stores import open_store
 from tests.commands import as_json, done, in_terminal, invoke
 from tests.fakes.admissions import event
@@ -224,23 +226,60 @@ async def test_replays_are_spaced_over_all_steps(
     assert all(record.replay == 1 for record in again)
 
 
-async def test_what_comes_in_during_a_replay_is_not_sent_twice(tmp_path: Path) -> None:
-    wanted = Selection(states=frozenset({DeliveryState.DELIVERED}))
+async def test_what_comes_in_during_a_replay_is_not_sent_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live: list[str] = []
+    async with opened(tmp_path) as store:
+        as_it_was = store.replay
+
+        async def while_others_come_in(*arguments: Any, **more: Any) -> Step[int]:
+            live.append(await accept(store, "crm"))
+            await settle(store, "crm", DONE)
+            return await as_it_was(*arguments, **more)
+
+        monkeypatch.setattr(store, "replay", while_others_come_in)
+        monkeypatch.setattr("relay.replaying.STEP", 1)
+        for _ in range(2):
+            await accept(store, "crm")
+        await settle(store, "crm", DONE)
+        schedule = Schedule(began=datetime.now(UTC) + HOUR, spacing=timedelta(0))
+        assert await replay(store, Selection(states=frozenset({DeliveryState.DELIVERED})), schedule) == 2
+        for event_id in live:
+            [found] = await store.deliveries(event_id=event_id)
+            assert found.replay == 0
+        assert len(live) == 3
+
+
+async def test_a_busy_store_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.stores.sqlite.connection.BUSY_TIMEOUT_MS", 1)
     async with opened(tmp_path) as store:
         await accept(store, "crm")
-        await settle(store, "crm", DONE)
-        bound = await bounded(store, wanted, await store.tally(wanted))
-        live = await accept(store, "crm")
-        await settle(store, "crm", DONE)
-        assert await replay(store, bound, Schedule(began=datetime.now(UTC), spacing=timedelta(0))) == 1
-        [found] = await store.deliveries(event_id=live)
-        assert found.replay == 0
-        early = datetime.now(UTC) - HOUR
-        kept = await bounded(store, Selection(until=early), await store.tally(wanted))
-        assert kept.until == early
-        assert (await bounded(store, Selection(), ())).until == (await store.events(limit=1))[
-            0
-        ].event.received_at + timedelta(microseconds=1)
+        await settle(store, "crm", DEAD)
+        with closing(apsw.Connection(str(tmp_path / "relay.db"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            nothing = Selection(states=frozenset({DeliveryState.PENDING}))
+            schedule = Schedule(began=datetime.now(UTC), spacing=timedelta(0))
+            assert await replay(store, nothing, schedule) == 0, "looking for them needs no lock"
+            asked = asyncio.create_task(replay(store, Selection(), schedule))
+            failures = 0
+            as_it_was = store.replay
+
+            async def counted(*arguments: Any, **more: Any) -> Step[int]:
+                nonlocal failures
+                try:
+                    return await as_it_was(*arguments, **more)
+                except StoreUnavailable:
+                    failures += 1
+                    raise
+
+            monkeypatch.setattr(store, "replay", counted)
+            await until(lambda: _is(failures >= 2), "two refusals")
+            other.execute("ROLLBACK")
+            assert await asked == 1
+        assert [record.replay for record in await store.deliveries()] == [1]
+
+
+async def _is(condition: bool) -> bool:  # noqa: FBT001
+    return condition
 
 
 async def test_a_replay_to_a_sink_that_sends_nothing_says_so(tmp_path: Path) -> None:
