@@ -101,10 +101,9 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
 
 def _whole_routes(root: MapNode) -> Sequence[RouteOptions] | None:
     """The routes, if nothing is wrong with any of them by itself."""
-    findings = Findings(file="")
     entry = root.entries.get("routes")
-    routes = [] if entry is None else _routes(entry, ("routes",), findings)
-    return None if findings.errors or routes is None or None in routes else routes
+    routes = [] if entry is None else _routes(entry, ("routes",), Findings(file=""))
+    return None if routes is None or None in routes else routes
 
 
 def _sink_kinds(root: MapNode) -> Mapping[str, SinkKind] | None:
