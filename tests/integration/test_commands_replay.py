@@ -292,7 +292,7 @@ async def test_a_replay_to_a_sink_that_sends_nothing_says_so(tmp_path: Path) -> 
     assert (await done(tmp_path, "replay", "--all", "--state", "any")).startswith("3 deliveries go out")
 
 
-async def test_the_table_fits_a_narrow_terminal_and_nothing_is_left_of_the_bar(tmp_path: Path) -> None:
+async def test_the_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
     await filled(tmp_path)
     lines = in_terminal(tmp_path, 80, "replay", "--all", "--state", "any", "--dry-run")
     assert len(lines) == 5
