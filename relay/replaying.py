@@ -64,11 +64,15 @@ class Router:
 
     def match(self, record: EventRecord) -> Match:
         """The targets of today. Never raises."""
-        source = self._sources.get(record.event.source)
-        unknown = record.state is EventState.QUARANTINED  # where nobody is left to judge it
-        if unknown if source is None else source.judge(record.event) is not None:
+        if self._is_refused(record):
             return Match(record=record, refused=True)
         return Match(record=record, targets=[t for t in self._table.match(record.event) if self._is_meant(t)])
+
+    def _is_refused(self, record: EventRecord) -> bool:
+        source = self._sources.get(record.event.source)
+        if source is None:  # nobody is left to judge it: it stays as it was judged
+            return record.state is EventState.QUARANTINED
+        return source.judge(record.event) is not None
 
     def _is_meant(self, target: Target) -> bool:
         return self._sink in (None, target.sink) and self._route in (None, target.route)

@@ -10,6 +10,9 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCSWINSZ
@@ -18,6 +21,9 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from relay.cli import main
+from relay.model import Verdict
+from relay.ports import Store
+from relay.stores import open_store
 
 
 async def invoke(folder: Path, *arguments: str) -> Result:
@@ -35,6 +41,28 @@ async def done(folder: Path, *arguments: str) -> str:
 async def as_json(folder: Path, *arguments: str) -> Any:
     """The same, for machines."""
     return json.loads(await done(folder, *arguments, "--json"))
+
+
+def files(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
+    """A file sink for each of these names."""
+    return {name: {"type": "file", "path": str(folder / name), **more} for name in names}
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Store]:
+    """The store that `write_config` names."""
+    store = await open_store(f"sqlite:///{folder}/relay.db")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def settle(store: Store, sink: str, verdict: Verdict) -> None:
+    """End all that is due at the sink so."""
+    now = datetime.now(UTC)
+    claimed = await store.claim(sink, limit=1000, now=now, lease=timedelta(minutes=1))
+    assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
 
 
 def harmless(text: str) -> bool:

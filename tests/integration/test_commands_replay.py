@@ -3,91 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import apsw
-import orjson
 import pytest
 
-from relay.config import load
 from relay.errors import StoreUnavailable
-from relay.model import (
-    Admission,
-    Dead,
-    Delivered,
-    DeliveryState,
-    EventState,
-    Failure,
-    Quarantine,
-    Reason,
-    Retry,
-    Selection,
-    Target,
-    Verdict,
-)
-from relay.ports import DeliveryRecord, Step, Store
+from relay.model import DeliveryState, Selection
+from relay.ports import Step
 from relay.replaying import Schedule, replay
-from relay.stores import open_store
-from tests.commands import as_json, done, in_terminal, invoke
-from tests.fakes.admissions import event
+from tests.commands import as_json, done, in_terminal, invoke, opened, settle
 from tests.fakes.http import Answer, FakeHttp
-from tests.running import ORGANIZATION, Relay, payload, relay_running, until, write_config
-
-HOUR = timedelta(hours=1)
-DONE = Delivered(receipt="200")
-DEAD = Dead(failure=Failure(reason=Reason.REFUSED, detail="the service answered 400"))
-BODY = orjson.dumps(payload())
-
-
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Store]:
-    store = await open_store(f"sqlite:///{folder}/relay.db")
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def accept(
-    store: Store, *sinks: str, route: str = "everything", quarantine: Quarantine | None = None, **given: Any
-) -> str:
-    """An event of now, unless it is told otherwise."""
-    made = event(**{"received_at": datetime.now(UTC), "body": BODY} | given)
-    targets = [Target(route=route, sink=sink) for sink in sinks]
-    await store.accept(Admission(event=made, targets=targets, quarantine=quarantine, config="before"))
-    return made.id
-
-
-async def settle(store: Store, sink: str, verdict: Verdict) -> None:
-    now = datetime.now(UTC)
-    claimed = await store.claim(sink, limit=1000, now=now, lease=timedelta(minutes=1))
-    assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
-
-
-async def filled(folder: Path) -> dict[str, str]:
-    """Three sinks, three events: one of an hour ago that died at crm, one that arrived there, one that waits there."""
-    write_config(folder, sinks={name: {"type": "file", "path": str(folder / name)} for name in ("crm", "audit")})
-    now = datetime.now(UTC)
-    async with opened(folder) as store:
-        old = await accept(store, "audit", "crm", meeting="a", received_at=now - HOUR, type="meeting.ended")
-        await settle(store, "crm", DEAD)
-        new = await accept(store, "crm", meeting="b", source="realtimekit", route="other")
-        await settle(store, "crm", DONE)
-        waits = await accept(store, "crm", meeting="c")
-        await settle(store, "crm", Retry(failure=DEAD.failure, at=now + HOUR))
-        await settle(store, "audit", DONE)
-    return {"old": old, "new": new, "waits": waits}
-
-
-async def records(folder: Path, **filters: Any) -> list[DeliveryRecord]:
-    """Oldest first."""
-    async with opened(folder) as store:
-        return list(reversed(await store.deliveries(limit=10_000, **filters)))
+from tests.replays import DEAD, DONE, HOUR, accept, filled, post, records
+from tests.running import relay_running, until, write_config
 
 
 @pytest.mark.parametrize("arguments", [[], ["--state", "any"], ["--dry-run", "--rate", "1/s"], ["--reroute"]], ids=str)
@@ -299,104 +231,7 @@ async def test_the_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
-# --reroute
-
-
-def routes(**to: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"name": name, "to": list(sinks)} for name, sinks in to.items()]
-
-
-def files(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
-    return {name: {"type": "file", "path": str(folder / name), **more} for name in names}
-
-
-async def test_events_get_what_the_routes_of_today_choose_and_they_lack(tmp_path: Path) -> None:
-    ids = await filled(tmp_path)
-    config = load(
-        write_config(tmp_path, sinks=files(tmp_path, "crm", "audit", "new"), routes=routes(r=["crm", "new"])), {}
-    )
-    before = await records(tmp_path)
-    planned = await as_json(tmp_path, "replay", "--all", "--reroute", "--dry-run")
-    assert planned["deliveries"] == [
-        {"sink": "crm", "route": "r", "missing": 0, "again": 1},
-        {"sink": "new", "route": "r", "missing": 3, "again": 0},
-    ]
-    assert (planned["events"], planned["added"], planned["replayed"]) == (3, 0, 0)
-    assert await records(tmp_path) == before
-    said = await done(tmp_path, "replay", "--all", "--reroute")
-    assert said.startswith("4 deliveries go out (3 added, 1 again)")
-    added = await records(tmp_path, sink="new")
-    assert [(record.event_id, record.route, record.replay, record.config) for record in added] == [
-        (ids[name], "r", 1, config.hash) for name in ("old", "new", "waits")
-    ]
-    assert [record.replay for record in await records(tmp_path, sink="crm")] == [1, 0, 0], "only the dead one"
-    assert [record.replay for record in await records(tmp_path, sink="audit")] == [0], "no route names it any more"
-    assert (await done(tmp_path, "replay", "--all", "--reroute")).startswith("nothing to do: 3 events looked at")
-
-
-async def test_a_reroute_keeps_to_the_states_the_sink_and_the_route_that_are_named(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    write_config(
-        tmp_path, sinks=files(tmp_path, "crm", "audit", "new"), routes=routes(a=["crm"], b=["new"], c=["audit"])
-    )
-    for arguments, wanted in (
-        (["--state", "delivered", "--sink", "crm"], [("crm", 0, 1)]),
-        (["--state", "any", "--state", "pending", "--sink", "crm"], [("crm", 0, 3)]),
-        (["--route", "b"], [("new", 3, 0)]),
-        (["--route", "c", "--since", "30m"], [("audit", 2, 0)]),
-        (["--sink", "gone"], []),
-    ):
-        planned = await as_json(tmp_path, "replay", "--reroute", "--dry-run", *arguments)
-        assert [(each["sink"], each["missing"], each["again"]) for each in planned["deliveries"]] == wanted, arguments
-
-
-async def test_what_is_quarantined_is_judged_again(tmp_path: Path) -> None:
-    sinks = files(tmp_path, "crm")
-    write_config(tmp_path, sinks=sinks)
-    async with opened(tmp_path) as store:
-        event_id = await accept(store, organization=ORGANIZATION, quarantine=Quarantine.ORGANIZATION)
-
-    async def reroute(**source: Any) -> Any:
-        write_config(tmp_path, sinks=sinks, sources={source.pop("name", "dyte"): source})
-        return await as_json(tmp_path, "replay", "--event", event_id, "--reroute")
-
-    for refused in ({"organizations": ["another"]}, {"webhook_ids": ["another"]}, {"name": "other"}):
-        assert (await reroute(**refused))["refused"] == 1, refused
-    assert await records(tmp_path) == []
-    assert (await reroute(organizations=[ORGANIZATION]))["added"] == 1
-    async with opened(tmp_path) as store:
-        found = await store.event(event_id)
-    assert found is not None
-    assert (found.state, found.detail) == (EventState.ROUTED, "")
-
-
-async def test_what_was_let_in_once_is_judged_by_the_lists_of_today(tmp_path: Path) -> None:
-    sinks = files(tmp_path, "crm")
-    async with opened(tmp_path) as store:
-        event_id = await accept(store, organization=ORGANIZATION)
-    write_config(tmp_path, sinks=sinks, sources={"dyte": {"organizations": ["another"]}})
-    said = await done(tmp_path, "replay", "--event", event_id, "--reroute")
-    assert "1 event is left alone: the allow-lists of today refuse it" in said
-    write_config(tmp_path, sinks=sinks, sources={"other": {}})
-    assert (await as_json(tmp_path, "replay", "--event", event_id, "--reroute"))["added"] == 1, "nobody to judge it"
-
-
-async def test_a_reroute_needs_the_whole_configuration(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    write_config(tmp_path, routes=[{"name": "r", "to": ["nobody"]}])
-    result = await invoke(tmp_path, "replay", "--all", "--reroute")
-    assert result.exit_code == 2
-    assert "there is no sink `nobody`" in result.stderr
-    assert (await as_json(tmp_path, "replay", "--all"))["replayed"] == 1, "without --reroute only the store counts"
-
-
 # With a relay that runs
-
-
-async def post(relay: Relay, meeting: str, **more: Any) -> str:
-    answered = await relay.post(payload(meeting=meeting, **more))
-    assert answered.status == 200
-    return str(answered.json["id"])
 
 
 def http(receiver: FakeHttp, **more: Any) -> dict[str, Any]:
@@ -459,16 +294,3 @@ async def test_replays_of_a_meeting_keep_their_order_whatever_fails(tmp_path: Pa
         await relay.drained()
         seen = [request.headers["webhook-id"] for request in receiver.requests[6:]]
     assert seen == [events[0]] * 3 + [events[1]] * 2 + events[2:]
-
-
-async def test_events_reach_a_route_that_was_added_later(tmp_path: Path) -> None:
-    sinks = files(tmp_path, "crm", "new")
-    async with relay_running(tmp_path, sinks=sinks, routes=routes(r=["crm"])) as relay:
-        events = [await post(relay, f"m-{number}") for number in range(3)]
-        await relay.delivered("crm", 3)
-        await relay.app.reload(load(write_config(tmp_path, sinks=sinks, routes=routes(r=["crm"], s=["new"])), {}))
-        await done(tmp_path, "replay", "--since", "1h", "--reroute")
-        await relay.delivered("new", 3)
-    lines = [orjson.loads(line) for line in (tmp_path / "new").read_bytes().splitlines()]
-    assert [(line["id"], line["route"], line["replay"]) for line in lines] == [(each, "s", 1) for each in events]
-    assert len((tmp_path / "crm").read_bytes().splitlines()) == 3

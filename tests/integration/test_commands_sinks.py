@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 from relay.config import load
 from relay.gate import Wait
 from relay.model import Dead, Failure, GateState, Reason, Wish
-from relay.ports import Store
-from relay.stores import open_store
-from tests.commands import as_json, done, in_terminal, invoke
+from tests.commands import as_json, done, in_terminal, invoke, opened
 from tests.fakes.admissions import admission, event
 from tests.fakes.http import Answer, FakeHttp
 from tests.running import Relay, payload, relay_running, until, write_config
@@ -27,15 +24,6 @@ SLOW = Failure(reason=Reason.UNAVAILABLE, detail="the service answered 503 \x1b[
 ALL = ("open", "broken", "paused", "hand", "off", "new")
 MEND = "when it is mended: `relay sinks resume"
 ASKED = "asked to {}; a relay that runs does so within a second"
-
-
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Store]:
-    store = await open_store(f"sqlite:///{folder}/relay.db")
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def filled(folder: Path) -> datetime:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +22,11 @@ from relay.model import (
     Retry,
     Selection,
     Target,
-    Verdict,
     Wish,
 )
 from relay.payload import Defect
 from relay.ports import Store
-from relay.stores import open_store
-from tests.commands import as_json, done, harmless, in_terminal, invoke
+from tests.commands import as_json, done, files, harmless, in_terminal, invoke, opened, settle
 from tests.fakes.admissions import event
 from tests.fakes.http import Answer, FakeHttp
 from tests.running import payload, relay_running, until, write_config
@@ -52,15 +48,6 @@ NOT_IN = (
 HOSTILE = "[red]m[/nope]\x1b[2J\x9b31m\u202e:key:\r\n\x07 \\[bold]"
 
 
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Store]:
-    store = await open_store(f"sqlite:///{folder}/relay.db")
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 async def accept(
     store: Store,
     *sinks: str,
@@ -73,16 +60,6 @@ async def accept(
     targets = [Target(route="everything", sink=sink, order_key=key) for sink in sinks]
     await store.accept(Admission(event=made, targets=targets, quarantine=quarantine, config=config))
     return made.id
-
-
-async def settle(store: Store, sink: str, verdict: Verdict) -> None:
-    now = datetime.now(UTC)
-    claimed = await store.claim(sink, limit=1000, now=now, lease=MINUTE)
-    assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
-
-
-def files(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
-    return {name: {"type": "file", "path": str(folder / name), **more} for name in names}
 
 
 async def holds(folder: Path, event_id: str) -> list[str]:
