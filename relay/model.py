@@ -265,6 +265,8 @@ class Selection:
     """Accepted at this moment or later."""
     until: datetime | None = None
     """Accepted before this moment."""
+    upto: int | None = None
+    """Accepted no later than the ledger ended here: a place from `Ledger.end`."""
 
 
 @value

@@ -264,6 +264,9 @@ class Ledger(Protocol):
     async def sinks(self) -> Sequence[SinkRecord]:
         """All sinks of which the store knows anything, by name."""
 
+    async def end(self) -> int:
+        """Where the ledger ends now: everything accepted later lies beyond this place, whatever the clock does."""
+
     async def tally(self, selection: Selection) -> Sequence[Tally]:
         """How many deliveries are meant, by sink, route and state."""
 

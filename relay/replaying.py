@@ -27,7 +27,6 @@ _REST_SHARE = 2.0
 """Between two commits the lock is left to others: this long, or so many times as long as the commit took."""
 _PATIENCE = 20
 """How often a store that is busy with others is asked again; each time it has waited by itself already."""
-_SMALLEST = timedelta(microseconds=1)
 
 
 @value
@@ -145,11 +144,7 @@ async def reroute(
 
 async def _bounded(store: Store, selection: Selection) -> Selection:
     """The selection without what comes in from now on: what arrives during a replay is not sent twice."""
-    newest = await store.events(limit=1)
-    if not newest:
-        return selection
-    until = newest[0].event.received_at + _SMALLEST  # by the events' own clock, whatever ours says
-    return replace(selection, until=until if selection.until is None else min(until, selection.until))
+    return replace(selection, upto=await store.end())
 
 
 def _sum(one: Redelivered, other: Redelivered) -> Redelivered:

@@ -139,6 +139,7 @@ async def _keep(stage: Stage) -> None:
         f"relay simulate --key {folder}/simulator --url {urls['dyte']}",
         f"relay events list -c {folder}/relay.yaml",
         f"relay deliveries list -c {folder}/relay.yaml --sink crm",
+        f"relay sinks list -c {folder}/relay.yaml",
         f"curl -s http://{stage.app.admin_address}/metrics | grep ^relay_",
         f"tail -f {folder}/events.jsonl",
     ):

@@ -183,6 +183,18 @@ async def test_a_selection_takes_what_it_names_and_nothing_else(store: Store) ->
     assert [tally.state for tally in await store.tally(Selection(sink="crm"))] == ["dead", "pending"]
 
 
+async def test_what_is_accepted_later_lies_beyond_the_end(store: Store) -> None:
+    assert await store.end() == 0
+    early = await settled(store, DONE, received_at=LATER)
+    end = await store.end()
+    late = await settled(store, DONE, received_at=NOON)  # the clock was put back
+    assert await store.end() > end
+    assert [tally.count for tally in await store.tally(Selection(upto=end))] == [1]
+    assert [each.event.id for each in (await store.selected(Selection(upto=end), limit=9)).done] == [early]
+    assert await replay(store, Selection(upto=end)) == 1
+    assert [(await record(store, each)).replay for each in (early, late)] == [1, 0]
+
+
 async def test_a_replay_goes_in_steps(store: Store) -> None:
     for _ in range(5):
         await settled(store, DONE)

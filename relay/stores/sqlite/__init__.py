@@ -159,6 +159,10 @@ class SqliteStore:
         """See `Ledger.sinks`."""
         return await self._read(sinks.sinks)
 
+    async def end(self) -> int:
+        """See `Ledger.end`."""
+        return await self._read(ledger.end)
+
     async def tally(self, selection: Selection) -> Sequence[Tally]:
         """See `Ledger.tally`."""
         return await self._read(partial(ledger.tally, selection=selection))

@@ -133,6 +133,12 @@ def backlog(connection: apsw.Connection) -> Mapping[str, Backlog]:
     return {sink: Backlog(pending=record.pending, oldest=record.oldest) for sink, record in waiting(connection).items()}
 
 
+def end(connection: apsw.Connection) -> int:
+    """The newest event's place."""
+    place: int = connection.execute("SELECT coalesce(max(seq), 0) FROM event").get
+    return place
+
+
 def tally(connection: apsw.Connection, selection: Selection) -> Sequence[Tally]:
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))

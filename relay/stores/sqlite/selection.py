@@ -24,6 +24,7 @@ def event_conditions(selection: Selection) -> dict[str, Any]:
         "e.type GLOB ?": selection.type_glob,
         "e.received_at >= ?": None if selection.since is None else to_micros(selection.since),
         "e.received_at < ?": None if selection.until is None else to_micros(selection.until),
+        "e.seq <= ?": selection.upto,
     }
 
 
