@@ -46,6 +46,7 @@ from relay.replaying import Schedule
 from relay.replaying import replay as replay_all
 
 _EVERY_STATE = frozenset(DeliveryState)
+_CHOOSE = "choose with --event, --meeting, --source, --type, --sink, --route, --since or --until; or say --all"
 
 
 @value
@@ -135,8 +136,7 @@ def replay(
       relay replay --type 'recording.*' --since 2026-11-23 --reroute --dry-run
     """
     if event_id is None and not everything and not any(value for name, value in chosen.items() if name != "states"):
-        raise click.UsageError("choose with --event, --meeting, --source, --type, --sink, --route, --since or --until; "
-                               "or say --all")  # fmt: skip
+        raise click.UsageError(_CHOOSE)
     selection = Selection(event_id=event_id, **chosen)
     if selection.since is not None and selection.until is not None and selection.since >= selection.until:
         raise click.UsageError("--since is not before --until")

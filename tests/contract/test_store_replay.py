@@ -217,9 +217,7 @@ async def redeliver(
     spacing: timedelta = timedelta(0),
 ) -> tuple[int, int]:
     """How many were added, and how many replayed."""
-    made = await store.redeliver(
-        wanted, states=states, now=LATER, first_at=LATER, spacing=spacing, config="hash"
-    )  # fmt: skip
+    made = await store.redeliver(wanted, states=states, now=LATER, first_at=LATER, spacing=spacing, config="hash")
     return made.added, made.replayed
 
 
