@@ -56,7 +56,7 @@ class Assembly:
         kept = before.sinks if before else {}
         changed = changed_sinks(before.config, config) if before else config.sinks.keys()
         made = {
-            name: sinks.build(name, options) if name in changed else kept[name]
+            name: sinks.build(name, options, self._telemetry) if name in changed else kept[name]
             for name, options in config.sinks.items()
         }
         rules = Rules(

@@ -72,7 +72,9 @@ class Rejected(DeliveryError):
 class Misconfigured(DeliveryError):
     """The sink takes nothing as it is set up: an unknown topic, a revoked token, an address that is gone."""
 
-    def __init__(self, reason: Reason, detail: str, *, certain: bool = True) -> None:
+    def __init__(self, reason: Reason, detail: str, *, certain: bool = True, partly: bool = False) -> None:
         super().__init__(reason, detail)
         self.certain = certain
         """False where the event may be to blame (401, 403, 404, 405, 3xx): three different ones in a row settle it."""
+        self.partly = partly
+        """True where it takes none like this, but others (one topic of several is missing): only these wait."""

@@ -48,6 +48,9 @@ class Gate:
         self._held_until = 0.0
         self._by_hand: Failure | None = None
         """Set while a person has paused the sink."""
+        self._crashed: deque[str] = deque(maxlen=SUSPECT_EVENTS)
+        self.held_seconds = 0.0
+        """How long it was left alone because it asked for that, all in all."""
 
     def allowance(self, free: int, now: float) -> int:
         """How many deliveries may be begun now, of `free` that could be.
@@ -69,7 +72,7 @@ class Gate:
         return max(0.0, closed, self._held_until - now)
 
     def begun(self) -> None:
-        """An attempt begins; exactly one of `succeeded`, `failed` and `cancelled` tells its end."""
+        """An attempt begins; exactly one of `succeeded`, `failed`, `crashed` and `cancelled` tells its end."""
         self._under_way += 1
 
     def succeeded(self) -> None:
@@ -77,27 +80,41 @@ class Gate:
         self._ended()
         self._open()
 
-    def failed(self, event_id: str, error: DeliveryError, now: float) -> None:
-        """An attempt failed."""
+    def failed(self, event_id: str, error: DeliveryError, now: float, *, last: bool = False) -> None:
+        """An attempt failed; the event's `last` one, if it is counted."""
         self._ended()
         match error:
             case Rejected() if error.failure.reason is Reason.TEMPLATE:
                 pass  # refused by ourselves: the sink was not asked
-            case Rejected():  # the sink answered, and about this event only
+            case Rejected() | Misconfigured(partly=True):  # the sink answered, and about this event or its like only
                 self._open()
             case Misconfigured(certain=True):
                 self._close(GateState.PAUSED, error.failure, PAUSE_WAIT, now)
             case Misconfigured():
-                self._suspect(event_id, error.failure, now)
-            case Unavailable(retry_after=timedelta() as wait):  # the sink is alive, and says when
-                self._held_until = max(self._held_until, now + wait.total_seconds())
+                self._suspect(event_id, error.failure, now, last=last)
+            case Unavailable(retry_after=timedelta() as wait):
+                self._hold(wait.total_seconds(), error.failure, now)
             case _:
+                self._suspects.clear()
                 self._count(error.failure, now)
 
     def pause(self, failure: Failure) -> None:
         """A person pauses the sink: not even a probe goes out, and no success opens it."""
         self._by_hand = self.failure = failure
         self.state = GateState.PAUSED
+
+    def crashed(self, event_id: str, failure: Failure, now: float) -> bool:
+        """An attempt ended in an error of ours. Whether the event may be to blame.
+
+        Where several different events crash and the sink takes nothing in between, it is no event's fault: the breaker
+        opens, and none of them may be given up for it.
+        """
+        self._ended()
+        if event_id not in self._crashed:
+            self._crashed.append(event_id)
+        alone = len(self._crashed) < SUSPECT_EVENTS
+        self._trip(failure, now, enough=not alone)
+        return alone
 
     def resume(self) -> None:
         """A person says that it is mended, whatever the sink itself asked for."""
@@ -112,20 +129,36 @@ class Gate:
     def _ended(self) -> None:
         self._under_way = max(0, self._under_way - 1)
 
-    def _suspect(self, event_id: str, failure: Failure, now: float) -> None:
-        if event_id not in self._suspects:
+    def _suspect(self, event_id: str, failure: Failure, now: float, *, last: bool) -> None:
+        """The third event in a row settles it; so does one that was refused before and has no attempt left, where the
+        sink took nothing in between: in a meeting that keeps its order no other event comes to its turn."""
+        again = event_id in self._suspects
+        if not again:
             self._suspects.append(event_id)
-        if self.state is GateState.PAUSED or len(self._suspects) == SUSPECT_EVENTS:
+        if self.state is GateState.PAUSED or len(self._suspects) == SUSPECT_EVENTS or (last and again):
             self._close(GateState.PAUSED, failure, PAUSE_WAIT, now)
         elif self.state is GateState.BROKEN:  # it answers again, but it took nothing yet
             self._close(GateState.BROKEN, failure, BREAKER_WAIT, now)
 
+    def _hold(self, seconds: float, failure: Failure, now: float) -> None:
+        """The sink says when. One that only ever puts us off counts as failing: once for each time that it was asked
+        again, because many attempts may be put off at once."""
+        asked_again = now >= self._held_until
+        until = max(self._held_until, now + seconds)
+        self.held_seconds += until - max(self._held_until, now)
+        self._held_until = until
+        if asked_again:
+            self._count(failure, now)
+
     def _count(self, failure: Failure, now: float) -> None:
-        self._suspects.clear()
         self._failures_in_a_row += 1
+        self._trip(failure, now, enough=self._failures_in_a_row >= BREAKER_FAILURES)
+
+    def _trip(self, failure: Failure, now: float, *, enough: bool) -> None:
+        """Open the breaker if it is enough; a gate that is closed already waits longer for its next probe."""
         if self.state is GateState.PAUSED:  # still unmended as far as anybody knows
             self._close(GateState.PAUSED, self.failure or failure, PAUSE_WAIT, now)
-        elif self.state is GateState.BROKEN or self._failures_in_a_row >= BREAKER_FAILURES:
+        elif self.state is GateState.BROKEN or enough:
             self._close(GateState.BROKEN, failure, BREAKER_WAIT, now)
 
     def _close(self, state: GateState, failure: Failure, wait: Wait, now: float) -> None:
@@ -145,3 +178,4 @@ class Gate:
         self.failure = None
         self._failures_in_a_row = 0
         self._suspects.clear()
+        self._crashed.clear()

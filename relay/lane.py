@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
-from relay.errors import DeliveryError, StoreUnavailable, Unavailable
+from relay.errors import DeliveryError, Misconfigured, StoreUnavailable, Unavailable
 from relay.gate import Gate
 from relay.model import Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Settled, Verdict, Wish
 from relay.options import LaneOptions
@@ -66,6 +67,9 @@ class Lane:
         self._ended = False
         self._told = self.gate.state
         self._wish: Wish | None = None
+        self._held_told = 0.0
+        self._crashes: Counter[int] = Counter()
+        """How often a delivery that is not settled crashed in here."""
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
@@ -185,6 +189,8 @@ class Lane:
             self._give_back(delivery)
             self.gate.cancelled()
             raise
+        if not isinstance(verdict, Retry):
+            del self._crashes[delivery.id]
         self._tell_gate()
         self._telemetry.delivery_attempted(delivery, verdict, loop.time() - started)
         self._note(delivery, verdict)
@@ -194,14 +200,23 @@ class Lane:
             return self._lost(delivery)
         try:
             result = await self._ask(delivery)
-        except Exception as error:  # a bug of ours, or of a library; it may be this event's shape, so it must end
+        except Exception as error:
             log.exception("delivery.crashed", extra=delivery.log_context())
-            result = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
-            self.gate.cancelled()
+            return self._crashed(delivery, error)
         if isinstance(result, str):
             return Delivered(receipt=result)
-        # A probe asks about the sink and burns nothing, also not the last attempt; only what crashes us must end.
-        return self._decide(delivery, result, free=probe and result.failure.reason is not Reason.POISON)
+        # A probe asks about the sink and burns nothing, nor does the attempt that shows that it is the sink's fault.
+        shown = isinstance(result, Misconfigured) and self.gate.state is GateState.PAUSED
+        return self._decide(delivery, result, free=probe or shown)
+
+    def _crashed(self, delivery: Delivery, error: Exception) -> Verdict:
+        """A bug of ours, or of a library. It may be this event's shape, so it must end, also as a probe; but not where
+        all events crash alike."""
+        crash = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
+        if not self.gate.crashed(delivery.event.id, crash.failure, asyncio.get_running_loop().time()):
+            return self._decide(delivery, crash, free=True)
+        self._crashes[delivery.id] += 1
+        return self._decide(delivery, crash, free=False, crashes=self._crashes[delivery.id])
 
     async def _ask(self, delivery: Delivery) -> str | DeliveryError:
         """Let the sink deliver, and the gate know. A receipt, or why there is none."""
@@ -209,14 +224,16 @@ class Lane:
             represented = represent(delivery, self._shape)
             receipt = await self._within_time(represented)
         except DeliveryError as error:
-            self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time())
+            last = delivery.tries >= self._options.retry.max_attempts
+            self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time(), last=last)
             return error
         self.gate.succeeded()
         return receipt
 
-    def _decide(self, delivery: Delivery, error: DeliveryError, *, free: bool) -> Verdict:
+    def _decide(self, delivery: Delivery, error: DeliveryError, *, free: bool, crashes: int = 0) -> Verdict:
         judged = replace(delivery, tries=delivery.tries - 1) if free else delivery
-        verdict = decide(self._options.retry, judged, error, now=self._clock.now(), rng=self._rng)
+        options, now = self._options.retry, self._clock.now()
+        verdict = decide(options, judged, error, now=now, rng=self._rng, crashes=crashes)
         return replace(verdict, counted=False) if free and isinstance(verdict, Retry) else verdict
 
     def _lost(self, delivery: Delivery) -> Dead:
@@ -226,6 +243,9 @@ class Lane:
         return Dead(failure=Failure(reason=Reason.EXHAUSTED, detail=detail))
 
     def _tell_gate(self) -> None:
+        if self.gate.held_seconds > self._held_told:
+            self._telemetry.sink_throttled(self.name, self.gate.held_seconds - self._held_told)
+            self._held_told = self.gate.held_seconds
         if self.gate.state is not self._told:
             self._told = self.gate.state
             self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)

@@ -9,36 +9,53 @@ from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.model import Dead, Delivery, Failure, Reason, Retry
 from relay.options import RetryOptions
 
+POISON_CRASHES = 3
+"""An event whose handling crashed so often inside the relay is a dead letter."""
 _MAX_EXPONENT = 64  # factor ** 64 is past any cap, and far from overflow
 
 
 def decide(
-    options: RetryOptions, delivery: Delivery, error: DeliveryError, *, now: datetime, rng: Random
+    options: RetryOptions, delivery: Delivery, error: DeliveryError, *, now: datetime, rng: Random, crashes: int = 0
 ) -> Retry | Dead:
     """What follows from a failed attempt.
 
     A rejected event is dead at once. Waiting because the sink asked for it (Retry-After), or because the whole sink is
     misconfigured, burns no attempt; the age limit holds for the former only, because a sink that waits for a person
     keeps its backlog. Where it is not certain whether the sink or the event is to blame, attempts are burnt, or an
-    event that a sink alone of all refuses would be tried for ever.
+    event that a sink alone of all refuses would be tried for ever. `crashes` counts the attempts that ended in an error
+    of ours, this one included: the next one would end so too.
     """
-    failure = error.failure
+    ended = _ended(options, delivery, error, crashes)
+    if ended is not None:
+        return ended
+    failure, wait = error.failure, backoff(options, delivery.tries, rng)
     match error:
-        case Rejected():
-            return Dead(failure=failure)
-        case Misconfigured(certain=True):
-            return Retry(failure=failure, at=now + backoff(options, delivery.tries, rng), counted=False)
-        case Unavailable(retry_after=timedelta() as wait):
-            verdict = Retry(failure=failure, at=now + wait + backoff(options, 1, rng), counted=False)
-        case _ if delivery.tries >= options.max_attempts:
-            return Dead(failure=_after(Reason.EXHAUSTED, f"{delivery.tries} attempts", failure))
-        case Misconfigured():
-            return Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
+        case Misconfigured(partly=True):  # no closed gate slows these down: so each waits longer from claim to claim
+            return Retry(failure=failure, at=now + backoff(options, delivery.attempt, rng), counted=False)
+        case Misconfigured(certain=certain):
+            return Retry(failure=failure, at=now + wait, counted=not certain)
+        case Unavailable(retry_after=timedelta() as asked):
+            verdict = Retry(failure=failure, at=now + asked + backoff(options, 1, rng), counted=False)
         case _:
-            verdict = Retry(failure=failure, at=now + backoff(options, delivery.tries, rng))
+            verdict = Retry(failure=failure, at=now + wait)
     if verdict.at - delivery.owed_since > options.max_age:
         return Dead(failure=_after(Reason.EXPIRED, "older than retry.max_age", failure))
     return verdict
+
+
+def _ended(options: RetryOptions, delivery: Delivery, error: DeliveryError, crashes: int) -> Dead | None:
+    """The end of an event that was rejected, that crashes us, or whose attempts are used up."""
+    match error:
+        case Rejected():
+            return Dead(failure=error.failure)
+        case _ if crashes >= POISON_CRASHES:
+            return Dead(failure=_after(Reason.POISON, f"{crashes} attempts crashed", error.failure))
+        case Misconfigured(certain=True) | Misconfigured(partly=True) | Unavailable(retry_after=timedelta()):
+            return None
+        case _ if delivery.tries >= options.max_attempts:
+            return Dead(failure=_after(Reason.EXHAUSTED, f"{delivery.tries} attempts", error.failure))
+        case _:
+            return None
 
 
 def backoff(options: RetryOptions, tries: int, rng: Random) -> timedelta:

@@ -70,6 +70,8 @@ class Telemetry:
         self._backlog = self._gauge("backlog", "Deliveries that wait", "sink")
         self._oldest = self._gauge("backlog_oldest_seconds", "Age of the oldest event that waits", "sink")
         self._sink_state = self._gauge("sink_state", "1 for the state that the sink is in", "sink", "state")
+        self._throttled = self._counter("throttled_seconds", "Time that sinks asked to be left alone for", "sink")
+        self._restarts = self._counter("producer_restarts", "Kafka producers that broke and were replaced", "sink")
         self._inflight = self._gauge("inflight", "Requests at work now")
         self._connections_closed = self._counter("connections_closed", "Connections that were ended by us", "reason")
         self._store_errors = self._counter("store_errors", "What the store could not do", "kind")
@@ -185,6 +187,15 @@ class Telemetry:
         if failure is not None:
             context = {"sink": sink, "state": state, "reason": failure.reason, "detail": failure.detail}
             log.error("sink.closed", extra=context)
+
+    def sink_throttled(self, sink: str, seconds: float) -> None:
+        """A sink asked to be left alone for so much longer (Retry-After)."""
+        self._throttled.labels(sink).inc(seconds)
+
+    def producer_broke(self, sink: str) -> None:
+        """A Kafka producer is given up; what it had under way is sent again, and may be there twice."""
+        self._restarts.labels(sink).inc()
+        log.warning("producer.broke", extra={"sink": sink})
 
     def backlog(self, backlog: Mapping[str, Backlog], sinks: Sequence[str], *, now: datetime) -> None:
         """What waits for each sink; sinks that the configuration has lost count as `(removed)`."""

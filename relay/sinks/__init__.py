@@ -9,17 +9,17 @@ from pydantic import Field
 from relay.ports import Sink
 from relay.sinks.file import FileOptions, FileSink
 from relay.sinks.http import HttpOptions, HttpSink
-from relay.sinks.kafka import KafkaOptions, KafkaSink
+from relay.sinks.kafka import KafkaOptions, KafkaSink, Observer
 from relay.sinks.slack import SlackOptions, SlackSink
 
 SinkOptions: TypeAlias = Annotated[KafkaOptions | HttpOptions | SlackOptions | FileOptions, Field(discriminator="type")]
 
 
-def build(name: str, options: SinkOptions) -> Sink:
+def build(name: str, options: SinkOptions, observer: Observer | None = None) -> Sink:
     """The sink that these options describe. Does no I/O: a dead destination delays nobody's start."""
     match options:
         case KafkaOptions():
-            return KafkaSink(name, options)
+            return KafkaSink(name, options, observer)
         case HttpOptions():
             return HttpSink(name, options)
         case SlackOptions():

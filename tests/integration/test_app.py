@@ -32,7 +32,7 @@ async def test_sinks_are_closed_at_the_same_time(tmp_path: Path, monkeypatch: py
     made: list[Sociable] = []
     barrier = asyncio.Barrier(3)
 
-    def build(_name: str, _options: object) -> Sociable:
+    def build(_name: str, _options: object, _observer: object) -> Sociable:
         made.append(Sociable(barrier))
         return made[-1]
 

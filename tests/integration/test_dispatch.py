@@ -149,16 +149,26 @@ async def test_what_took_the_process_with_it_too_often_is_dead_and_not_tried(rig
     assert (record.state, record.reason, sink.asked) == ("dead", "exhausted", [])
 
 
-async def test_a_crash_of_ours_is_counted_and_the_lane_goes_on(live: Rig) -> None:
+async def test_an_event_that_crashes_us_three_times_is_dead_and_the_lane_goes_on(live: Rig) -> None:
     await live.accept(admission("crm", type="poison"), *(admission("crm") for _ in range(5)))
     sink = ScriptedSink(choose=lambda each: ZeroDivisionError() if each.event.type == "poison" else "200")
-    async with started(live.lane(sink, retry=QUICK | {"max_attempts": 3})):
+    async with started(live.lane(sink, retry=QUICK)):
         await live.outbox.recorded(8)
     poison, *others = await live.records()
-    assert (poison.state, poison.reason, poison.tries) == ("dead", "exhausted", 3)
-    assert [attempt.reason for attempt in poison.attempts] == ["poison", "poison", "exhausted"]
+    assert (poison.state, poison.reason, poison.tries) == ("dead", "poison", 3)
+    assert [attempt.reason for attempt in poison.attempts] == ["poison", "poison", "poison"]
     assert {record.state for record in others} == {"delivered"}
-    assert live.metrics()['relay_attempts_total{outcome="poison",sink="crm"}'] == 2
+    assert live.metrics()['relay_attempts_total{outcome="poison",sink="crm"}'] == 3
+    assert live.metrics()['relay_dead_total{reason="poison",sink="crm"}'] == 1
+
+
+async def test_only_crashes_count_towards_a_poison(live: Rig) -> None:
+    await live.accept(admission("crm"))
+    sink = ScriptedSink().will(down(), down(), ZeroDivisionError(), down(), ZeroDivisionError(), "200")
+    async with started(live.lane(sink, retry=QUICK)):
+        await sink.took(1)
+    record = await live.only()
+    assert (record.state, record.tries) == ("delivered", 6)
 
 
 async def test_a_sink_whose_client_gives_up_by_itself_is_tried_again(live: Rig) -> None:

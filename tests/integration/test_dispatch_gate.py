@@ -11,7 +11,7 @@ import pytest
 from relay.errors import DeliveryError, Misconfigured, Unavailable
 from relay.gate import BREAKER_FAILURES, BREAKER_WAIT, PAUSE_WAIT
 from relay.lane import Lane
-from relay.model import Delivery, GateState, Reason
+from relay.model import Dead, Delivery, GateState, Reason
 from relay.options import Rate
 from relay.pace import Pace
 from relay.payload import Defect
@@ -149,6 +149,116 @@ async def test_what_cannot_be_redacted_is_dead_and_says_nothing_about_the_sink(r
         assert state(lane) is GateState.PAUSED, "it was not asked"
     assert [record.state for record in await rig.records()] == ["pending", "dead"]
     assert len(sink.asked) == 1
+
+
+async def test_an_error_of_ours_that_meets_every_event_kills_none(rig: Rig, time: LoopTime) -> None:
+    """A library in a bad state: three attempts each, and the whole backlog would be dead letters in a minute."""
+    await rig.accept(*(admission("crm") for _ in range(4)))
+    mended = False
+    sink = ScriptedSink(choose=lambda _: "200" if mended else KeyError("partitions"))
+    lane = rig.lane(sink, concurrency=4, retry={"base": "1ms", "max_attempts": 3})
+    async with started(lane):
+        await rig.outbox.recorded(4)
+        for probe in range(20):
+            await time.advance(BREAKER_WAIT.longest)
+            await rig.outbox.recorded(4 + probe + 1)
+        assert state(lane) is GateState.BROKEN
+        assert rig.metrics()['relay_sink_state{sink="crm",state="broken"}'] == 1
+        mended = True
+        await time.advance(BREAKER_WAIT.longest)
+        await sink.took(4)
+    assert {record.state for record in await rig.records()} == {"delivered"}
+
+
+async def test_a_wrong_token_kills_nothing_of_a_single_meeting_that_keeps_its_order(rig: Rig, time: LoopTime) -> None:
+    """Only the first of a meeting is ever tried, so no three different events can show that it is the sink."""
+    await rig.accept(*(admission("crm", order_key="m") for _ in range(6)))
+    mended = False
+    refused = Misconfigured(Reason.UNAUTHORIZED, "401", certain=False)
+    sink = ScriptedSink(choose=lambda _: "200" if mended else refused)
+    lane = rig.lane(sink, retry={"base": "1s", "cap": "1s", "max_attempts": 4})
+    async with started(lane):
+        for attempt in range(4):
+            await rig.outbox.recorded(attempt + 1)
+            await time.advance(2)
+        assert state(lane) is GateState.PAUSED
+        for probe in range(6):
+            await time.advance(PAUSE_WAIT.longest)
+            await rig.outbox.recorded(4 + probe + 1)
+        assert len({delivery.id for delivery in sink.asked}) == 1
+        mended = True
+        await time.advance(PAUSE_WAIT.longest)
+        await sink.took(6)
+    assert {record.state for record in await rig.records()} == {"delivered"}
+
+
+async def test_an_event_that_the_sink_alone_refuses_is_dead_after_its_attempts(rig: Rig, time: LoopTime) -> None:
+    odd = admission("crm", type="odd")
+    await rig.accept(odd)
+    refused = Misconfigured(Reason.NOT_FOUND, "404", certain=False)
+    sink = ScriptedSink(choose=lambda each: refused if each.event.type == "odd" else "200")
+    lane = rig.lane(sink, retry={"base": "1s", "cap": "1s", "max_attempts": 4})
+    async with started(lane):
+        for attempt in range(4):
+            await rig.outbox.recorded(2 * attempt + 1)
+            await rig.accept(admission("crm"))
+            await rig.outbox.recorded(2 * attempt + 2)
+            await time.advance(2)
+        await rig.outbox.until(lambda: any(isinstance(verdict, Dead) for _, verdict in rig.outbox.settled))
+        assert state(lane) is GateState.OPEN
+    first, *others = await rig.records()
+    assert (first.state, first.reason, first.tries) == ("dead", "exhausted", 4)
+    assert {record.state for record in others} == {"delivered"}
+
+
+async def test_one_missing_topic_of_several_holds_up_no_other_and_kills_nothing(rig: Rig, time: LoopTime) -> None:
+    missing = Misconfigured(Reason.UNKNOWN_TOPIC, "no such topic", partly=True)
+    created = False
+    sink = ScriptedSink(choose=lambda each: missing if each.event.type == "new" and not created else "200")
+    await rig.accept(*(admission("crm", type="new") for _ in range(10)))
+    lane = rig.lane(sink, concurrency=4, retry={"max_attempts": 1, "max_age": "1s"})
+    async with started(lane):
+        await rig.outbox.recorded(10)
+        await rig.accept(*(admission("crm") for _ in range(10)))
+        await sink.took(10)
+        assert state(lane) is GateState.OPEN
+        for hour in range(15):
+            await time.advance(3600)
+            await rig.outbox.recorded(20 + 10 * (hour + 1))
+        before = len(sink.asked)
+        for _ in range(20):
+            await time.advance(60)
+            for _ in range(20):  # time to claim and deliver
+                await rig.store.totals()
+        assert len(sink.asked) - before < 60, "each is tried about once an hour by now"
+        created = True
+        await time.advance(3600)
+        await sink.took(20)
+    assert {record.state for record in await rig.records()} == {"delivered"}
+
+
+async def test_a_sink_that_only_ever_says_later_is_broken_asked_by_one_probe_and_told_by_the_metrics(
+    rig: Rig, time: LoopTime
+) -> None:
+    await rig.accept(*(admission("crm") for _ in range(40)))
+    sink = ScriptedSink(choose=lambda _: down(timedelta(seconds=30)))
+    lane = rig.lane(sink, concurrency=8, retry={"max_attempts": 1})
+    async with started(lane):
+        for hold in range(BREAKER_FAILURES):
+            await time.advance(31)
+            await rig.outbox.recorded(8 * (hold + 1))
+        assert state(lane) is GateState.BROKEN
+        asked = len(sink.asked)
+        for probe in range(5):
+            await time.advance(BREAKER_WAIT.longest)
+            await rig.outbox.recorded(asked + probe + 1)
+        await turns(200)
+        assert len(sink.asked) == asked + 5
+        metrics = rig.metrics()
+        assert metrics['relay_sink_state{sink="crm",state="broken"}'] == 1
+        asked_for = 30 * (BREAKER_FAILURES + 5)
+        assert asked_for <= metrics['relay_throttled_seconds_total{sink="crm"}'] < asked_for + 30
+    assert {(record.state, record.tries) for record in await rig.records()} == {("pending", 0)}
 
 
 class _Two:

@@ -306,6 +306,8 @@ async def test_a_destination_that_is_wrong_is_told_at_once(
         (Answer(503, "service_unavailable"), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(408, "request_timeout"), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(425, ""), Unavailable, Reason.UNAVAILABLE, None),
+        (Answer(402, "<html>a proxy that wants money"), Unavailable, Reason.REFUSED, None),
+        (Answer(407, ""), Unavailable, Reason.REFUSED, None),
         (Answer(200, "<html>log in to the hotel</html>"), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(200, ""), Unavailable, Reason.UNAVAILABLE, None),
         (Answer(200, "[]", {"Content-Type": "application/json"}), Unavailable, Reason.UNAVAILABLE, None),

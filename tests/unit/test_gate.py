@@ -20,14 +20,20 @@ THROTTLED = Unavailable(Reason.THROTTLED, "429", retry_after=timedelta(seconds=3
 DEAD_EVENT = Rejected(Reason.TOO_LARGE, "413")
 OUR_TEMPLATE = Rejected(Reason.TEMPLATE, "no such field")
 GONE = Misconfigured(Reason.GONE, "410")
+PARTLY = Misconfigured(Reason.UNKNOWN_TOPIC, "no such topic", partly=True)
 SUSPECT = Misconfigured(Reason.NOT_FOUND, "404", certain=False)
 BY_HAND = Failure(reason=Reason.PAUSED, detail="by hand")
 LONGEST_HOLD = 3600.0
 
 
-def fail(gate: Gate, error: DeliveryError, *, now: float, event_id: str = "e1") -> None:
+def fail(gate: Gate, error: DeliveryError, *, now: float, event_id: str = "e1", last: bool = False) -> None:
     gate.begun()
-    gate.failed(event_id, error, now)
+    gate.failed(event_id, error, now, last=last)
+
+
+def crash(gate: Gate, *, now: float, event_id: str) -> bool:
+    gate.begun()
+    return gate.crashed(event_id, DOWN.failure, now)
 
 
 def broken(now: float = 100.0) -> Gate:
@@ -164,6 +170,25 @@ def test_any_other_answer_breaks_the_row_of_suspects(between: DeliveryError | No
     assert gate.state is GateState.OPEN
 
 
+@pytest.mark.parametrize("between", [None, DEAD_EVENT, PARTLY, DOWN])
+def test_the_last_attempt_of_an_event_pauses_a_sink_that_took_nothing_since(between: DeliveryError | None) -> None:
+    """In one meeting that keeps its order no second event is ever tried, and the first would die of a wrong token."""
+    gate = Gate()
+    fail(gate, SUSPECT, now=100.0)
+    fail(gate, SUSPECT, now=100.0)
+    if between is None:
+        gate.begun()
+        gate.succeeded()
+    else:
+        fail(gate, between, now=100.0, event_id="other")
+    fail(gate, SUSPECT, now=100.0, last=True)
+    states = [gate.state]  # it took another one, or may have been away: this one may be to blame
+    fail(gate, SUSPECT, now=100.0, last=True)
+    states.append(gate.state)
+    assert states == [GateState.OPEN, GateState.PAUSED]
+    assert gate.failure == SUSPECT.failure
+
+
 def test_one_suspect_does_not_turn_a_broken_gate_into_a_paused_one() -> None:
     gate = broken(100.0)
     states, waits = [], []
@@ -277,11 +302,108 @@ def test_a_sink_that_says_when_is_left_alone_until_then_and_stays_open() -> None
     assert gate.allowance(32, 130.0) == 32
 
 
+def test_a_sink_that_only_ever_puts_us_off_is_broken() -> None:
+    gate = Gate()
+    states = []
+    for hold in range(BREAKER_FAILURES):
+        for _ in range(32):
+            fail(gate, THROTTLED, now=100.0 + 30.0 * hold)
+        states.append(gate.state)
+    assert states == [GateState.OPEN] * 4 + [GateState.BROKEN]
+    assert gate.failure == THROTTLED.failure
+    assert gate.allowance(32, 249.9) == 0
+    assert gate.allowance(32, 250.0) == 1
+
+
+def test_a_sink_that_is_slow_but_takes_something_is_not_broken() -> None:
+    gate = Gate()
+    for hold in range(50):
+        gate.begun()
+        gate.succeeded()
+        fail(gate, THROTTLED, now=100.0 + 30.0 * hold)
+    assert gate.state is GateState.OPEN
+
+
+@pytest.mark.parametrize(("gate", "first", "longest"), [(broken(0.0), 1.0, 60.0), (paused(0.0), 15.0, 900.0)])
+def test_a_closed_gate_probes_ever_more_rarely_also_where_a_probe_is_put_off(
+    gate: Gate, first: float, longest: float
+) -> None:
+    at_once = Unavailable(Reason.UNAVAILABLE, "503", retry_after=timedelta(0))
+    now, failure = 0.0, gate.failure
+    waits = []
+    for _ in range(12):
+        waits.append(gate.wait(now))
+        now += waits[-1]
+        fail(gate, at_once, now=now)
+    assert waits[:3] == pytest.approx([first, 2 * first, 4 * first])
+    assert waits[-1] == pytest.approx(longest)
+    assert (gate.failure == failure) is (longest == PAUSE_WAIT.longest), "why a person is needed is not forgotten"
+
+
+def test_the_time_that_a_sink_asked_for_is_added_up_once() -> None:
+    gate = Gate()
+    for now in (100.0, 100.0, 110.0, 200.0):
+        fail(gate, THROTTLED, now=now)
+    assert gate.held_seconds == pytest.approx(40.0 + 30.0)
+
+
 def test_the_longest_hold_counts() -> None:
     gate = Gate()
     fail(gate, THROTTLED, now=100.0)
     fail(gate, Unavailable(Reason.THROTTLED, "429", retry_after=timedelta(seconds=1)), now=100.0)
     assert gate.wait(100.0) == pytest.approx(30.0)
+
+
+# A part of the sink; errors of ours
+
+
+def test_one_topic_of_several_closes_nothing() -> None:
+    """Else one that was forgotten would stop all: each probe would be another of its events."""
+    gate = Gate()
+    for number in range(50):
+        fail(gate, PARTLY, now=100.0, event_id=f"e{number}")
+    assert gate.state is GateState.OPEN
+    assert gate.allowance(32, 100.0) == 32
+
+
+@pytest.mark.parametrize("gate", [broken(), paused()])
+def test_a_sink_that_names_the_topic_is_there(gate: Gate) -> None:
+    fail(gate, PARTLY, now=101.0)
+    assert gate.state is GateState.OPEN
+
+
+def test_one_event_that_crashes_is_to_blame_and_closes_nothing() -> None:
+    gate = Gate()
+    assert all(crash(gate, now=100.0, event_id=event_id) for event_id in "aabaabbab")
+    assert gate.state is GateState.OPEN
+
+
+def test_where_different_events_crash_in_a_row_it_is_no_events_fault() -> None:
+    gate = Gate()
+    to_blame = [crash(gate, now=100.0, event_id=event_id) for event_id in "aabcda"]
+    assert to_blame == [True, True, True, False, False, False]
+    assert gate.state is GateState.BROKEN
+    assert gate.allowance(32, 101.0) == 1
+
+
+def test_a_success_in_between_shows_that_the_events_are_to_blame() -> None:
+    gate = Gate()
+    for event_id in "abcdefgh":
+        assert crash(gate, now=100.0, event_id=event_id)
+        assert crash(gate, now=100.0, event_id=event_id)
+        gate.begun()
+        gate.succeeded()
+    assert gate.state is GateState.OPEN
+
+
+@pytest.mark.parametrize(
+    ("gate", "first", "state"), [(broken(0.0), 1.0, GateState.BROKEN), (paused(0.0), 15.0, GateState.PAUSED)]
+)
+def test_a_probe_that_crashes_puts_the_next_one_off(gate: Gate, first: float, state: GateState) -> None:
+    now = gate.wait(0.0)
+    assert crash(gate, now=now, event_id="a")
+    assert gate.state is state
+    assert gate.wait(now) == pytest.approx(2 * first)
 
 
 def test_a_person_can_open_it() -> None:
@@ -307,6 +429,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.suspects: set[str] = set()
         self.expected = GateState.OPEN
         self.held_until = 0.0
+        self.crashed: set[str] = set()
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 10.0, 100.0, 2000.0]))
     def time_passes(self, seconds: float) -> None:
@@ -342,7 +465,12 @@ class AnyOrder(RuleBasedStateMachine):
         return self.under_way.pop(which % len(self.under_way))
 
     def _heard(self) -> None:
-        self.in_a_row, self.suspects, self.expected = 0, set(), GateState.OPEN
+        self.in_a_row, self.suspects, self.crashed, self.expected = 0, set(), set(), GateState.OPEN
+
+    def _failed(self) -> None:
+        self.in_a_row += 1
+        if self.expected is GateState.OPEN and self.in_a_row >= BREAKER_FAILURES:
+            self.expected = GateState.BROKEN
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 99))
@@ -356,19 +484,27 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99))
     def down(self, which: int) -> None:
         self.gate.failed(self._end(which), DOWN, self.now)
-        self.in_a_row += 1
         self.suspects = set()
-        if self.expected is GateState.OPEN and self.in_a_row >= BREAKER_FAILURES:
-            self.expected = GateState.BROKEN
+        self._failed()
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0, 99), last=st.booleans())
+    def suspect(self, which: int, *, last: bool) -> None:
+        event_id = self._end(which)
+        self.gate.failed(event_id, SUSPECT, self.now, last=last)
+        again = event_id in self.suspects
+        self.suspects.add(event_id)
+        if len(self.suspects) >= SUSPECT_EVENTS or (last and again):
+            self.expected = GateState.PAUSED
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 99))
-    def suspect(self, which: int) -> None:
+    def crash(self, which: int) -> None:
         event_id = self._end(which)
-        self.gate.failed(event_id, SUSPECT, self.now)
-        self.suspects.add(event_id)
-        if len(self.suspects) >= SUSPECT_EVENTS:
-            self.expected = GateState.PAUSED
+        self.crashed.add(event_id)
+        assert self.gate.crashed(event_id, DOWN.failure, self.now) is (len(self.crashed) < SUSPECT_EVENTS)
+        if self.expected is GateState.OPEN and len(self.crashed) >= SUSPECT_EVENTS:
+            self.expected = GateState.BROKEN
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 99))
@@ -377,9 +513,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.expected = GateState.PAUSED
 
     @precondition(lambda self: self.under_way)
-    @rule(which=st.integers(0, 99))
-    def event_is_dead(self, which: int) -> None:
-        self.gate.failed(self._end(which), DEAD_EVENT, self.now)
+    @rule(which=st.integers(0, 99), error=st.sampled_from([DEAD_EVENT, PARTLY]))
+    def not_this_event(self, which: int, error: DeliveryError) -> None:
+        self.gate.failed(self._end(which), error, self.now)
         self._heard()
 
     @precondition(lambda self: self.under_way)
@@ -396,12 +532,15 @@ class AnyOrder(RuleBasedStateMachine):
     def throttled(self, which: int, seconds: int) -> None:
         error = Unavailable(Reason.THROTTLED, "429", retry_after=timedelta(seconds=seconds))
         self.gate.failed(self._end(which), error, self.now)
+        asked_again = self.now >= self.held_until
         self.held_until = max(self.held_until, self.now + seconds)
+        if asked_again:
+            self._failed()
 
     @rule()
     def person(self) -> None:
         self.gate.resume()
-        self.in_a_row, self.suspects, self.expected = 0, set(), GateState.OPEN
+        self._heard()
         self.held_until = 0.0
 
     @invariant()

@@ -194,7 +194,7 @@ def test_payload_never_chooses_a_topic(event_type: str) -> None:
 def test_source_that_spoils_the_topic_pauses_no_other_event() -> None:
     with pytest.raises(Misconfigured, match="no topic name") as caught:
         record(event(source="a" * 250), topic="{source}")
-    assert not caught.value.certain
+    assert caught.value.partly
 
 
 @pytest.mark.parametrize(
@@ -284,11 +284,12 @@ def test_unknown_fate_is_told(error: Exception) -> None:
     assert "may have been written" in explain(error, topic="dyte.events").failure.detail
 
 
-@pytest.mark.parametrize("certain", [True, False])
-def test_missing_topic_of_a_template_is_no_matter_of_the_whole_sink(*, certain: bool) -> None:
-    found = explain(kafka.UnknownTopicOrPartitionError(), topic="dyte.other", certain=certain)
+@pytest.mark.parametrize("error", [kafka.UnknownTopicOrPartitionError(), kafka.TopicAuthorizationFailedError()])
+@pytest.mark.parametrize("partly", [True, False])
+def test_missing_topic_of_a_template_is_no_matter_of_the_whole_sink(error: kafka.KafkaError, *, partly: bool) -> None:
+    found = explain(error, topic="dyte.other", partly=partly)
     assert isinstance(found, Misconfigured)
-    assert found.certain is certain
+    assert (found.partly, found.certain) == (partly, True)
 
 
 @pytest.mark.parametrize(

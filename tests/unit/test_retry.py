@@ -30,7 +30,7 @@ ANY_OPTIONS = st.builds(
 WAITS = st.none() | st.timedeltas(timedelta(0), HOUR)
 ERRORS = st.one_of(
     st.builds(Rejected, st.sampled_from(Reason), st.just("because")),
-    st.builds(Misconfigured, st.sampled_from(Reason), st.just("because"), certain=st.booleans()),
+    st.builds(Misconfigured, st.sampled_from(Reason), st.just("because"), certain=st.booleans(), partly=st.booleans()),
     st.builds(Unavailable, st.sampled_from(Reason), st.just("because"), retry_after=WAITS),
 )
 
@@ -44,10 +44,15 @@ class Longest(Random):
 
 
 def verdict(
-    error: DeliveryError, *, tries: int = 1, age: timedelta = timedelta(0), options: RetryOptions = OPTIONS
+    error: DeliveryError,
+    *,
+    tries: int = 1,
+    age: timedelta = timedelta(0),
+    options: RetryOptions = OPTIONS,
+    crashes: int = 0,
 ) -> Retry | Dead:
     tried = delivery(tries=tries, attempt=tries + 7, event=event(received_at=ACCEPTED))
-    return decide(options, tried, error, now=ACCEPTED + age, rng=Longest())
+    return decide(options, tried, error, now=ACCEPTED + age, rng=Longest(), crashes=crashes)
 
 
 def unavailable(**fields: timedelta) -> Unavailable:
@@ -117,6 +122,34 @@ def test_an_event_that_one_sink_alone_of_all_refuses_is_not_tried_for_ever() -> 
     assert decided.counted
 
 
+@pytest.mark.parametrize(("tries", "seconds"), [(1, 128), (4, 1024), (6, 3600), (500, 3600)])
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=400)])
+def test_what_waits_for_one_topic_of_several_burns_nothing_and_waits_longer_each_time(
+    tries: int, seconds: int, age: timedelta
+) -> None:
+    """No gate holds these back; without a longer wait they would be tried every second for days."""
+    error = Misconfigured(Reason.UNKNOWN_TOPIC, "no such topic", partly=True)
+    expected = Retry(failure=error.failure, at=ACCEPTED + age + timedelta(seconds=seconds), counted=False)
+    assert verdict(error, tries=tries, age=age) == expected
+
+
+def test_an_event_that_crashed_three_times_is_dead_whatever_attempts_it_has_left() -> None:
+    crash = Unavailable(Reason.POISON, "KeyError inside the relay")
+    decided = [verdict(crash, tries=tries, crashes=tries) for tries in (1, 2, 3)]
+    assert [type(each) for each in decided] == [Retry, Retry, Dead]
+    assert decided[2].failure.reason is Reason.POISON
+    assert "3 attempts crashed" in decided[2].failure.detail
+    assert "KeyError" in decided[2].failure.detail
+
+
+def test_failures_that_are_no_crashes_do_not_make_a_poison() -> None:
+    crash = Unavailable(Reason.POISON, "KeyError inside the relay")
+    assert isinstance(verdict(crash, tries=9, crashes=2), Retry)
+    ended = verdict(crash, tries=20, crashes=2)
+    assert isinstance(ended, Dead)
+    assert ended.failure.reason is Reason.EXHAUSTED
+
+
 @given(ANY_OPTIONS, ERRORS, st.integers(0, 10**6), DURATIONS, st.integers())
 def test_every_decision_is_total_and_never_in_the_past(
     options: RetryOptions, error: DeliveryError, tries: int, age: timedelta, seed: int
@@ -131,7 +164,7 @@ def test_every_decision_is_total_and_never_in_the_past(
         assert now + asked <= decided.at <= now + asked + options.cap
         assert not isinstance(error, Rejected)
     else:
-        assert not (isinstance(error, Misconfigured) and error.certain)
+        assert not (isinstance(error, Misconfigured) and (error.certain or error.partly))
 
 
 @given(ANY_OPTIONS, st.integers(-5, 10**9), st.integers())

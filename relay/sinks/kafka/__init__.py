@@ -10,7 +10,7 @@ import logging
 import re
 import ssl
 from string import Formatter
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
@@ -142,15 +142,25 @@ class KafkaOptions(LaneOptions):
         return []
 
 
+class Observer(Protocol):
+    """Who wants to know how the connection fares."""
+
+    def producer_broke(self, sink: str) -> None:
+        """A producer is given up; what it had under way is sent again, and may be there twice."""
+
+
 class KafkaSink:
     """Writes each delivery as one message. Connects with the first one."""
 
-    def __init__(self, name: str, options: KafkaOptions) -> None:
+    def __init__(self, name: str, options: KafkaOptions, observer: Observer | None = None) -> None:
         self._name = name
         self._options = options
         self._templated = bool(_placeholders(options.topic))
         self._connection = Connection(
-            _settings(options), tls=(lambda: _tls(options)) if options.uses_tls else None, seconds=_seconds(options)
+            _settings(options),
+            tls=(lambda: _tls(options)) if options.uses_tls else None,
+            seconds=_seconds(options),
+            on_broken=lambda: None if observer is None else observer.producer_broke(name),
         )
         _quiet_client()
 
@@ -163,7 +173,7 @@ class KafkaSink:
         try:
             return _receipt(await self._write(record))
         except (KafkaError, TimeoutError, DeliveryError) as error:
-            raise explain(error, topic=record.topic, certain=not self._templated) from error
+            raise explain(error, topic=record.topic, partly=self._templated) from error
 
     async def close(self) -> None:
         """Let sends under way finish for a moment, then drop the connection. Takes five seconds at most."""
@@ -180,7 +190,7 @@ class KafkaSink:
         topic = _render(self._options.topic, type_label(event.type), event.source)
         if not _TOPIC.fullmatch(topic):
             hint = "shorten or rename `topic` or the source"
-            raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{topic!r} is no topic name: {hint}", certain=False)
+            raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{topic!r} is no topic name: {hint}", partly=True)
         key = _key(self._options.key, event)
         return Record(
             topic=topic, key=None if key is None else key.encode(), body=delivery.body, headers=_headers(delivery)

@@ -32,9 +32,17 @@ class Connection:
     """The producer in use, and those that are on their way out. Does no I/O until the first send."""
 
     def __init__(
-        self, settings: Mapping[str, Any], *, tls: Callable[[], SSLContext] | None = None, seconds: float
+        self,
+        settings: Mapping[str, Any],
+        *,
+        tls: Callable[[], SSLContext] | None = None,
+        seconds: float,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
-        """`settings` are aiokafka's; `tls` may raise DeliveryError; `seconds` bound one send, connecting included."""
+        """`settings` are aiokafka's; `tls` may raise DeliveryError; `seconds` bound one send, connecting included.
+
+        `on_broken` is called when a producer that was in use is given up.
+        """
         self._settings = settings
         self._servers = ", ".join(settings["bootstrap_servers"])
         self._tls = tls
@@ -43,6 +51,7 @@ class Connection:
         self._current: Producer | None = None
         self._start: asyncio.Task[Producer] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
+        self._on_broken = on_broken
         self._closed = False
 
     async def send(self, record: Record, *, alone: bool = False) -> RecordMetadata:
@@ -120,6 +129,8 @@ class Connection:
         """Give it no more records, and close it behind everybody's back."""
         if self._current is producer:
             self._current = None
+            if producer.broken:
+                self._on_broken()
         if not producer.retired:
             producer.retired = True
             task = asyncio.ensure_future(producer.close())

@@ -54,17 +54,18 @@ _TROUBLES: Sequence[tuple[tuple[type[Exception], ...], Reason, str]] = (
 )
 
 
-def explain(error: Exception, *, topic: str, certain: bool = True) -> DeliveryError:
-    """What a failed send means. `certain`: a topic that is missing or forbidden is no matter of the event."""
+def explain(error: Exception, *, topic: str, partly: bool = False) -> DeliveryError:
+    """What a failed send means. `partly`: the topic is one of several, so one that is missing or forbidden concerns
+    only the events that go there."""
     match error:
         case DeliveryError():
             return error
         case kafka.UnknownTopicOrPartitionError() | kafka.InvalidTopicError():
             hint = "create it, or correct `topic`; the relay creates none"
-            return Misconfigured(Reason.UNKNOWN_TOPIC, f"topic {topic} does not exist: {hint}", certain=certain)
+            return Misconfigured(Reason.UNKNOWN_TOPIC, f"topic {topic} does not exist: {hint}", partly=partly)
         case kafka.TopicAuthorizationFailedError():
             detail = f"not allowed to write to topic {topic}: grant this user WRITE and DESCRIBE on it"
-            return Misconfigured(Reason.UNAUTHORIZED, detail, certain=certain)
+            return Misconfigured(Reason.UNAUTHORIZED, detail, partly=partly)
         case _ if isinstance(error, _TOO_LARGE):
             hint = "raise max_request_size here or max.message.bytes of the topic, then replay"
             return Rejected(Reason.TOO_LARGE, f"too large for topic {topic}: {hint}")

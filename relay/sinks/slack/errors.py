@@ -143,7 +143,8 @@ def _of_unknown(status: int, says: str) -> DeliveryError:
         return Misconfigured(Reason.NOT_FOUND, says, certain=False)
     if status == 410:
         return Misconfigured(Reason.GONE, says)
-    if 400 <= status < 500:
+    if status in (400, 413, 415, 422):
         return Rejected(Reason.TOO_LARGE if status == 413 else Reason.REFUSED, says)
-    # `ok: false` with a code that nobody has documented: tried again, and a dead letter when the attempts are used up
+    # Another 4xx, which Slack never sends, so something on the way did; or `ok: false` with a code that nobody has
+    # documented: tried again, and a dead letter when the attempts are used up
     return Unavailable(Reason.REFUSED, says)
