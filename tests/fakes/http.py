@@ -78,14 +78,17 @@ class Request:
 class FakeHttp:
     """An async context manager that listens at `url`. `stop` and `start` take it down and up on the same port."""
 
-    def __init__(self, *, default: Step | None = None, tls: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, *, default: Step | None = None, tls: bool | ssl.SSLContext = False, host: str = "127.0.0.1"
+    ) -> None:
         self.default: Step = default or Answer()
         self.requests: list[Request] = []
         self.connections = 0
         """Requests whose connection had carried none before."""
         self.written = 0
         """Bytes of endless bodies that were sent."""
-        self._tls = tls
+        self.tls = tls
+        """Its context; True for a certificate that nobody trusts. Takes effect at the next start."""
         self._host = host
         self._port = 0
         self._script: deque[Step] = deque()
@@ -104,7 +107,7 @@ class FakeHttp:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
+        return f"{'https' if self.tls else 'http'}://{self._host}:{self._port}"
 
     async def wait_for(self, count: int, *, timeout: float = WAIT) -> list[Request]:
         """Return the requests as soon as there are so many."""
@@ -118,7 +121,7 @@ class FakeHttp:
         self._released.clear()
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, auto_decompress=False)
         await self._runner.setup()
-        context = untrusted_tls() if self._tls else None
+        context = untrusted_tls() if self.tls is True else self.tls or None
         await web.TCPSite(self._runner, self._host, self._port, ssl_context=context).start()
         self._port = self._runner.addresses[0][1]
 

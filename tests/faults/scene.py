@@ -1,0 +1,119 @@
+"""A whole relay with one sink in trouble, and another one that must not notice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from relay.gate import GateState
+from tests.fakes.http import FakeHttp
+from tests.running import Relay, Samples, payload, relay_running, until
+
+QUICK = {"base": "10ms", "cap": "50ms"}
+
+
+class Scene:
+    """What was accepted, and what must be true of it whatever the sink `ill` goes through."""
+
+    def __init__(self, relay: Relay, well: FakeHttp) -> None:
+        self.relay = relay
+        self.well = well
+        """Where the other sink, `well`, posts to."""
+        self.accepted: dict[str, dict[str, Any]] = {}
+        """Payloads by event id, in the order of acceptance."""
+
+    async def post(self, count: int, *, meetings: int = 3, **more: Any) -> None:
+        """Post so many events; each must be accepted."""
+        for _ in range(count):
+            number = len(self.accepted)
+            given = payload(meeting=f"m-{number % meetings}", number=number, **more)
+            answer = await self.relay.post(given)
+            assert (answer.status, answer.json["status"]) == (200, "accepted")
+            self.accepted[answer.json["id"]] = given
+
+    async def others_go_on(self) -> None:
+        """The other sink has got all of it, and while it got it the relay was ready."""
+        await self.relay.delivered("well", len(self.accepted))
+        assert len(self.well.requests) == len(self.accepted)
+        assert (await self.relay.admin("/readyz")).status == 200
+
+    async def shows(self, condition: Callable[[Samples], bool], what: str) -> None:
+        """Return when the metrics say so."""
+
+        async def holds() -> bool:
+            return condition(Samples(await self.relay.metrics()))
+
+        await until(holds, what)
+
+    async def is_in(self, state: GateState) -> None:
+        """Return when the metrics show the sink in this state."""
+        await self.shows(lambda metrics: metrics[f'relay_sink_state{{sink="ill",state="{state}"}}'] == 1, state)
+
+    async def failed_with(self, outcome: str, count: int = 1) -> None:
+        """Return when the metrics show so many attempts that ended so."""
+        name = f'relay_attempts_total{{outcome="{outcome}",sink="ill"}}'
+        await self.shows(lambda metrics: metrics[name] >= count, f"{count} × {outcome}")
+
+    async def waits(self, count: int) -> None:
+        """So many deliveries wait, none is dead, and the metrics show it."""
+        metrics = Samples(await self.relay.metrics())
+        assert metrics['relay_backlog{sink="ill"}'] == count
+        assert metrics['relay_backlog_oldest_seconds{sink="ill"}'] > 0
+        assert dead(metrics) == {}
+
+    async def recovers(self) -> None:
+        """In the end all of it is delivered, nothing is dead, the books balance, and no answer was late."""
+        await self.relay.drained()
+        await self.is_in(GateState.OPEN)
+        metrics = Samples(await self.relay.metrics())
+        assert dead(metrics) == {}
+        assert metrics['relay_delivered_total{sink="ill"}'] == len(self.accepted)
+        assert metrics['relay_delivered_total{sink="well"}'] == len(self.accepted)
+        assert metrics['relay_backlog{sink="ill"}'] == 0
+        answered = metrics['relay_ack_seconds_count{source="dyte"}']
+        assert metrics['relay_ack_seconds_bucket{le="2.5",source="dyte"}'] == answered == len(self.accepted)
+
+    def has_all(self, arrivals: Iterable[tuple[str, bytes]]) -> None:
+        """The destination has everything, by event id: unchanged, and in the order of its meeting."""
+        found: dict[str, bytes] = {}
+        for event_id, body in arrivals:
+            assert found.setdefault(event_id, body) == body, "a repeat has the same identity and the same bytes"
+        assert {event_id: orjson.loads(body) for event_id, body in found.items()} == self.accepted
+        in_order(found, self.accepted)
+
+
+def dead(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Dead letters, by series."""
+    return {name: count for name, count in metrics.items() if name.startswith("relay_dead_total{") and count}
+
+
+def in_order(found: Iterable[str], accepted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Of each meeting, the events came for the first time in the order in which they were accepted."""
+    came: dict[str, list[str]] = defaultdict(list)
+    for event_id in found:
+        came[accepted[event_id]["meeting"]["id"]].append(event_id)
+    position = {event_id: number for number, event_id in enumerate(accepted)}
+    for meeting, ids in came.items():
+        assert ids == sorted(ids, key=position.__getitem__), meeting
+
+
+def arrivals(service: FakeHttp) -> list[tuple[str, bytes]]:
+    """What an HTTP service was sent, in order, by event id."""
+    return [(request.headers["webhook-id"], request.body) for request in service.requests]
+
+
+@asynccontextmanager
+async def scene(folder: Path, ill: Mapping[str, Any], **parts: Any) -> AsyncIterator[Scene]:
+    """A relay with the sink `ill`, whose other options are for a test that does not wait, and the sink `well`."""
+    async with FakeHttp() as well:
+        sinks = {
+            "ill": {"order": "meeting", "timeout": "500ms", "retry": QUICK, **ill},
+            "well": {"type": "http", "url": well.url, "allow_private": True},
+        }
+        async with relay_running(folder, sinks=sinks, **parts) as relay:
+            yield Scene(relay, well)
