@@ -99,6 +99,8 @@ class FakeSlack:
         """Set when a request has come in whole."""
         self.min_interval = 0.0
         """Seconds between two messages; earlier ones are answered 429. Slack's is 1 for each channel."""
+        self.default: Step = Accept()
+        """What comes after the script."""
         self._script: deque[Step] = deque()
         self._released = asyncio.Event()
         self._last_post: float | None = None
@@ -107,9 +109,13 @@ class FakeSlack:
         self._port = 0
 
     def will(self, *steps: Step) -> Self:
-        """Script the next answers, one per request; after them it validates and posts again."""
+        """Script the next answers, one per request; after them comes `default`: it validates and posts."""
         self._script.extend(steps)
         return self
+
+    @property
+    def port(self) -> int:
+        return self._port
 
     @property
     def webhook_url(self) -> str:
@@ -181,7 +187,7 @@ class FakeSlack:
         return message
 
     def _next(self) -> Step:
-        return self._script.popleft() if self._script else Accept()
+        return self._script.popleft() if self._script else self.default
 
     async def _act(self, step: Step, request: web.Request, *, webhook: bool) -> web.StreamResponse:
         match step:

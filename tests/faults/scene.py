@@ -86,6 +86,11 @@ class Scene:
         assert {event_id: orjson.loads(body) for event_id, body in found.items()} == self.accepted
         in_order(found, self.accepted)
 
+    def has_numbers(self, numbers: Iterable[int]) -> None:
+        """As `has_all`, of a destination that shows no more of an event than its number."""
+        known = list(self.accepted.items())
+        self.has_all((known[number][0], orjson.dumps(known[number][1])) for number in numbers)
+
 
 def dead(metrics: Mapping[str, float]) -> dict[str, float]:
     """Dead letters, by series."""
