@@ -122,14 +122,14 @@ async def test_nobody_takes_the_connection(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def test_the_service_fails(tmp_path: Path, service: FakeHttp) -> None:
-    async with scene(tmp_path, http(service.url)) as here:
+    async with scene(tmp_path, http(service.url, retry={"base": "10ms", "max_attempts": 4})) as here:
         await here.post(3)
         await here.relay.delivered("ill", 3)
         service.will(*(Answer(status) for status in (500, 502, 504))).default = Answer(503)
         await here.post(9)
         await here.others_go_on()
         await here.is_in(GateState.BROKEN)
-        await here.failed_with("unavailable", 25)  # more than an event's whole budget: probes burn none of it
+        await here.failed_with("unavailable", 25)  # more than three events could pay for: probes burn nothing
         await here.waits(9)
         service.default = Answer()
         await here.recovers()
