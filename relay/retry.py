@@ -11,6 +11,8 @@ from relay.options import RetryOptions
 
 POISON_CRASHES = 3
 """An event whose handling crashed so often inside the relay is a dead letter."""
+_SOONEST = timedelta(seconds=1)
+"""Where neither a budget nor a gate ends or slows the attempts, so long lies between them, whatever the options say."""
 _MAX_EXPONENT = 64  # factor ** 64 is past any cap, and far from overflow
 
 
@@ -31,7 +33,8 @@ def decide(
     failure, wait = error.failure, backoff(options, delivery.tries, rng)
     match error:
         case Misconfigured(partly=True):  # no closed gate slows these down: so each waits longer from claim to claim
-            return Retry(failure=failure, at=now + backoff(options, delivery.attempt, rng), counted=False)
+            longer = max(_SOONEST, backoff(options, delivery.attempt, rng))
+            return Retry(failure=failure, at=now + longer, counted=False)
         case Misconfigured(certain=certain):
             return Retry(failure=failure, at=now + wait, counted=not certain)
         case Unavailable(retry_after=timedelta() as asked):

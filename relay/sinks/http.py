@@ -231,7 +231,7 @@ def _connector_text(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return str(error)
         case aiohttp.ClientConnectorError(os_error=reason):
-            return f"{error.host}:{error.port}: {reason}"
+            return f"{error.host}:{error.port}: {str(reason) or type(reason).__name__}"
         case aiohttp.ConnectionTimeoutError():
             return f"no answer within {CONNECT_TIME:g} s"
         case _:

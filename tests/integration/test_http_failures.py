@@ -20,6 +20,7 @@ from relay.sinks import address
 from relay.sinks.http import MAX_RETRY_AFTER, HttpOptions, HttpSink, parse_retry_after
 from tests.fakes.delivery import delivery
 from tests.fakes.http import WAIT, Answer, FakeHttp
+from tests.fakes.wire import Cut, Fault, ResetBefore, Wire
 
 STARTED = {"event": "meeting.started", "meeting": {"id": "m-1"}}
 CANARY = "canary-in-the-url"
@@ -78,6 +79,17 @@ async def test_a_certificate_failure_names_the_host() -> None:
     assert isinstance(error, Misconfigured)
     assert "127.0.0.1" in error.failure.detail
     assert "certificate" in error.failure.detail
+
+
+@pytest.mark.parametrize("fault", [Cut(after=100), ResetBefore()], ids=repr)
+async def test_a_handshake_that_breaks_off_may_go_well_the_next_time(fault: Fault) -> None:
+    """A service that is being started again says nothing about its certificate: no reason to wait for a person."""
+    async with FakeHttp(tls=True) as service, Wire(service.port) as wire:
+        await wire.switch(fault)
+        error = await failure(f"https://{wire.address}")
+    assert isinstance(error, Unavailable)
+    assert error.failure.reason is Reason.CONNECT
+    assert error.failure.detail.removeprefix(f"no connection: {wire.address}: ").strip().startswith(("Conn", "[Errno"))
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])

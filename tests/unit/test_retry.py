@@ -133,6 +133,13 @@ def test_what_waits_for_one_topic_of_several_burns_nothing_and_waits_longer_each
     assert verdict(error, tries=tries, age=age) == expected
 
 
+def test_what_waits_for_one_topic_of_several_is_never_tried_without_a_pause() -> None:
+    error = Misconfigured(Reason.UNKNOWN_TOPIC, "no such topic", partly=True)
+    decided = verdict(error, options=RetryOptions(base=timedelta(0)))
+    assert isinstance(decided, Retry)
+    assert decided.at == ACCEPTED + timedelta(seconds=1)
+
+
 def test_an_event_that_crashed_three_times_is_dead_whatever_attempts_it_has_left() -> None:
     crash = Unavailable(Reason.POISON, "KeyError inside the relay")
     decided = [verdict(crash, tries=tries, crashes=tries) for tries in (1, 2, 3)]
@@ -161,10 +168,16 @@ def test_every_decision_is_total_and_never_in_the_past(
         assert decided.at >= now
         assert decided.failure == error.failure
         asked = error.retry_after if isinstance(error, Unavailable) and error.retry_after else timedelta(0)
-        assert now + asked <= decided.at <= now + asked + options.cap
+        longest = max(options.cap, timedelta(seconds=1)) if _partly(error) else options.cap
+        assert now + asked <= decided.at <= now + asked + longest
         assert not isinstance(error, Rejected)
     else:
-        assert not (isinstance(error, Misconfigured) and (error.certain or error.partly))
+        assert not (isinstance(error, Misconfigured) and error.certain)
+        assert not _partly(error)
+
+
+def _partly(error: DeliveryError) -> bool:
+    return isinstance(error, Misconfigured) and error.partly
 
 
 @given(ANY_OPTIONS, st.integers(-5, 10**9), st.integers())
