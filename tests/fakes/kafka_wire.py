@@ -16,17 +16,19 @@ from tests.fakes.wire import Link, Wire
 NOT_LEADER = 6
 NOT_ENOUGH_REPLICAS = 19
 OUT_OF_ORDER_SEQUENCE = 45
+METADATA = 3
 _PRODUCE = 0
 _LAST_PLAIN_VERSION = 8  # later versions of Produce have another layout
 
 
 @dataclass
 class _Halves:
-    """What of one connection has come only in part, and which answers belong to Produce requests."""
+    """What of one connection has come only in part, and which requests wait for their answer."""
 
     asked: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
-    produces: set[int] = field(default_factory=set)
+    asks: dict[int, int] = field(default_factory=dict)
+    """API keys by correlation id."""
 
 
 class KafkaWire(Wire):
@@ -36,6 +38,8 @@ class KafkaWire(Wire):
         super().__init__(behind, port=port)
         self.edited = 0
         """Answers that were changed."""
+        self.kept_back: set[int] = set()
+        """API keys of requests whose answers are lost."""
         self._codes: deque[int] = deque()
         self._halves: WeakKeyDictionary[Link, _Halves] = WeakKeyDictionary()
 
@@ -54,16 +58,15 @@ class KafkaWire(Wire):
 
     def _note(self, halves: _Halves, frame: bytes) -> None:
         key, version, correlation = struct.unpack_from(">hhi", frame, 4)
-        if key == _PRODUCE:
-            assert version <= _LAST_PLAIN_VERSION
-            halves.produces.add(correlation)
+        assert key != _PRODUCE or version <= _LAST_PLAIN_VERSION
+        halves.asks[correlation] = key
 
     def _answer(self, halves: _Halves, frame: bytes) -> bytes:
         (correlation,) = struct.unpack_from(">i", frame, 4)
-        if correlation not in halves.produces:
-            return frame
-        halves.produces.discard(correlation)
-        if not self._codes:
+        key = halves.asks.pop(correlation, None)
+        if key in self.kept_back:
+            return b""
+        if key != _PRODUCE or not self._codes:
             return frame
         self.edited += 1
         edited = bytearray(frame)

@@ -12,8 +12,10 @@ import pytest
 from relay.errors import Unavailable
 from relay.model import Reason
 from tests.brokers import Broker
+from tests.fakes.kafka_wire import METADATA, KafkaWire
 from tests.kafka.real import RealBroker, free_port
 from tests.kafka.sinks import CLOSE_LIMIT, SHORT, MakeSink, address, delivery, failure, kept_sinks, until_delivered
+from tests.running import until
 
 pytestmark = pytest.mark.kafka
 
@@ -57,6 +59,22 @@ async def test_listener_that_hangs_up(make_sink: MakeSink) -> None:
         error = await failure(make_sink(address(server), "e").deliver(delivery()))
     assert error.failure.reason is Reason.CONNECT
     assert "security_protocol" in error.failure.detail
+
+
+async def test_cluster_that_says_nothing_of_itself(own: Broker, own_kafka: RealBroker, make_sink: MakeSink) -> None:
+    """It greets and then hangs: aiokafka forgets the connection where its start is given up at that point."""
+    async with KafkaWire(own_kafka.port) as wire:
+        wire.kept_back.add(METADATA)
+        sink = make_sink(wire.address, "events", timeout=SHORT)
+        error = await failure(sink.deliver(delivery()))
+        assert isinstance(error, Unavailable)
+        assert error.failure.reason is Reason.TIMEOUT
+        assert wire.connections > 0
+
+        async def closed() -> bool:
+            return wire.open == 0
+
+        await until(closed, "end of the connection")
 
 
 async def test_broker_goes_and_comes_back(

@@ -7,6 +7,7 @@ What aiokafka 0.14 does, and this module lives with (its `producer/sender.py`, `
 - A batch that the broker refuses leaves a gap in the sequence numbers of its partition, and every later batch is then
   refused too. So a producer is done for after any refusal, not only after a fatal one.
 - An unknown topic blocks `send` for the whole request time-out.
+- A start that is cancelled while it asks for the brokers forgets the connection that it asks by.
 
 Idempotence holds within one producer. When one is given up, its successor sends the records of unknown fate again; an
 old copy may arrive besides, even after its retry, until the old connection is dropped (`GRACE_SECONDS`) and the broker
@@ -17,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -55,11 +58,17 @@ class TooLargeTogether(Exception):
     """The broker refused a whole batch as too large; which record is to blame shows when each is sent alone."""
 
 
+class _ClientId(str):
+    """A name whose identity tells whose connection it is on."""
+
+    __slots__ = ()
+
+
 class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
     """One producer, from its start to its end."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(acks="all", enable_idempotence=True, **settings)
+    def __init__(self, *, client_id: str, **settings: Any) -> None:
+        super().__init__(acks="all", enable_idempotence=True, client_id=_ClientId(client_id), **settings)
         self.broken = False
         """It must get no more records."""
         self.retired = False
@@ -162,7 +171,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         """Wait for nobody: fail the sends still under way, forget what is queued, drop the connections."""
         self._closed = True  # `stop` is not coming, so deletion need not warn of it
         self._forget_queue()
-        for connection in self.client._conns.values():  # noqa: SLF001  # client.close() would wait for a dead peer
+        for connection in self._connections():  # client.close() would wait for a dead peer
             writer = connection._writer  # noqa: SLF001
             connection.close()
             if writer is not None:
@@ -181,13 +190,20 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
     def _tasks(self) -> set[asyncio.Task[Any]]:
         """What runs for this producer. aiokafka keeps no list of it, so tasks are told by whose method they run."""
         owners = {id(owner) for owner in (self.client, self._sender, self._message_accumulator)}
-        return {task for task in asyncio.all_tasks() if id(_owner(task)) in owners}
+        return {task for task in asyncio.all_tasks() if id(_local(task, "self")) in owners}
+
+    def _connections(self) -> list[AIOKafkaConnection]:
+        """All that are open, also those that are forgotten: each has a task that reads."""
+        readers = (_local(task, "self_ref") for task in asyncio.all_tasks())
+        open_ones = [reader() for reader in readers if isinstance(reader, weakref.ref)]
+        ours = self.client._client_id  # noqa: SLF001
+        return [each for each in open_ones if isinstance(each, AIOKafkaConnection) and each._client_id is ours]  # noqa: SLF001
 
 
-def _owner(task: asyncio.Task[Any]) -> object:
-    """Whose method a task runs; None if that cannot be told."""
+def _local(task: asyncio.Task[Any], name: str) -> object:
+    """A local variable of what a task runs; None if that cannot be told."""
     frame = getattr(task.get_coro(), "cr_frame", None)
-    return None if frame is None else frame.f_locals.get("self")
+    return None if frame is None else frame.f_locals.get(name)
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
