@@ -204,6 +204,8 @@ class Wire:
                 raise
         if link.lost and answer:  # the near end must not be told
             await asyncio.Event().wait()
+        if link.lost:
+            raise ConnectionAbortedError
         writer.close()
 
     async def _pass(self, link: Link, chunk: bytes, writer: asyncio.StreamWriter, *, answer: bool) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
 
 from relay.gate import GateState
 from tests.fakes.http import FakeHttp
+from tests.fakes.wire import Cut, Dripping, HalfOpen, Hanging, Late, Refused, ResetAfter, ResetBefore, Whole, Wire
 from tests.running import Relay, Samples, payload, relay_running, until
 
 QUICK = {"base": "10ms", "cap": "50ms"}
@@ -102,6 +105,30 @@ class Scene:
         """As `has_all`, of a destination that shows no more of an event than its number."""
         known = list(self.accepted.items())
         self.has_all((known[number][0], orjson.dumps(known[number][1])) for number in numbers)
+
+
+STORM = (
+    Refused(),
+    Hanging(),
+    HalfOpen(),
+    ResetBefore(),
+    ResetAfter(),
+    Late(0.02),
+    Dripping(0.01),
+    Cut(10),
+    Cut(50),
+    Whole(),
+)
+
+
+async def storm(here: Scene, wire: Wire, seed: int, *, switches: int = 10) -> None:
+    """Events come while the wire has one fault after the other, drawn at random; it is whole at the end."""
+    dice = Random(seed)
+    for _ in range(switches):
+        await wire.switch(dice.choice(STORM))
+        await here.post(10, meetings=5)
+        await asyncio.sleep(dice.uniform(0.0, 0.5))  # how long the fault lasts
+    await wire.switch(Whole())
 
 
 def dead(metrics: Mapping[str, float]) -> dict[str, float]:

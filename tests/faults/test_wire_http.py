@@ -33,7 +33,7 @@ from tests.fakes.wire import (
     Whole,
     Wire,
 )
-from tests.faults.scene import arrivals, scene
+from tests.faults.scene import arrivals, scene, storm
 from tests.running import Samples
 
 
@@ -88,6 +88,15 @@ async def test_a_fault_on_the_way(tmp_path: Path, service: FakeHttp, wire: Wire,
         assert set(times.values()) == {1}, "nothing of a failed attempt had arrived"
     if isinstance(fault, ResetAfter):
         assert max(times.values()) > 1, "an answer that was lost is asked for again, under the same id"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_any_faults_in_any_order(tmp_path: Path, service: FakeHttp, wire: Wire, seed: int) -> None:
+    async with scene(tmp_path, http(f"http://{wire.address}/hooks")) as here:
+        await storm(here, wire, seed)
+        await here.others_go_on()
+        await here.recovers()
+        here.has_all(arrivals(service))
 
 
 async def test_a_way_that_is_slow_is_no_fault(tmp_path: Path, service: FakeHttp, wire: Wire) -> None:

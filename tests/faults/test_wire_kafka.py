@@ -19,7 +19,7 @@ from relay.gate import GateState
 from tests.brokers import Broker, start_real
 from tests.fakes.kafka_wire import NOT_ENOUGH_REPLICAS, NOT_LEADER, OUT_OF_ORDER_SEQUENCE, KafkaWire
 from tests.fakes.wire import Cut, Fault, HalfOpen, Hanging, Late, Refused, ResetAfter, Whole
-from tests.faults.scene import Scene, scene
+from tests.faults.scene import Scene, scene, storm
 from tests.kafka.real import HOST, RealBroker, free_port
 from tests.running import Samples
 
@@ -132,6 +132,15 @@ async def test_a_fault_on_the_way(tmp_path: Path, ground: Ground, wire: KafkaWir
         await here.recovers()
         records = await has_all(here, ground, topic)
         assert records <= len(here.accepted) + 3 * MEETINGS, "no more repeats than were under way"
+
+
+async def test_any_faults_in_any_order(tmp_path: Path, ground: Ground, wire: KafkaWire, topic: str) -> None:
+    async with scene(tmp_path, kafka(wire.address, topic, timeout="700ms")) as here:
+        wire.will_answer(NOT_LEADER, OUT_OF_ORDER_SEQUENCE, NOT_ENOUGH_REPLICAS)
+        await storm(here, wire, seed=1)
+        await here.others_go_on()
+        await here.recovers()
+        await has_all(here, ground, topic)
 
 
 async def test_a_way_that_is_slow_is_no_fault(tmp_path: Path, ground: Ground, wire: KafkaWire, topic: str) -> None:

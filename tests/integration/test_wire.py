@@ -144,8 +144,14 @@ async def test_half_open_is_never_told_to_the_near_end(caller: Caller, wire: Wir
     assert await caller.silent()
     again = Caller(*await asyncio.open_connection("127.0.0.1", wire.port))
     assert await again.ask() == b"hello\n"
-    again.writer.close()
     assert echo.lines == [b"before\n", b"hello\n"]
+    again.writer.close()
+    caller.writer.close()
+
+    async def ended() -> bool:
+        return wire.open == 0
+
+    await until(ended, "end of both connections")
 
 
 @pytest.mark.parametrize(("fault", "arrives"), [(ResetBefore(), False), (ResetAfter(), True)])
