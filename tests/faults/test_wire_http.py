@@ -70,7 +70,8 @@ def http(url: str, **options: Any) -> dict[str, Any]:
     ids=repr,
 )
 async def test_a_fault_on_the_way(tmp_path: Path, service: FakeHttp, wire: Wire, fault: Fault, outcome: str) -> None:
-    async with scene(tmp_path, http(f"http://{wire.address}/hooks")) as here:
+    limit = "500ms" if outcome == "timeout" else "10s"
+    async with scene(tmp_path, http(f"http://{wire.address}/hooks", timeout=limit)) as here:
         await here.post(6)
         await here.relay.delivered("ill", 6)
         await wire.switch(fault)
@@ -131,7 +132,7 @@ async def test_nobody_takes_the_connection(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def test_the_service_fails(tmp_path: Path, service: FakeHttp) -> None:
-    async with scene(tmp_path, http(service.url, retry={"base": "10ms", "max_attempts": 4})) as here:
+    async with scene(tmp_path, http(service.url, retry={"base": "10ms", "max_attempts": 6})) as here:
         await here.post(3)
         await here.relay.delivered("ill", 3)
         service.will(*(Answer(status) for status in (500, 502, 504))).default = Answer(503)

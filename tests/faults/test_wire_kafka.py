@@ -225,7 +225,7 @@ async def test_a_producer_that_the_broker_lost_track_of_is_replaced(
 
 async def test_the_topic_is_deleted_under_load_and_created_again(tmp_path: Path, ground: Ground, topic: str) -> None:
     async with scene(
-        tmp_path, kafka(ground.broker.bootstrap, topic, retry={"base": "10ms", "max_attempts": 3})
+        tmp_path, kafka(ground.broker.bootstrap, topic, retry={"base": "10ms", "max_attempts": 6})
     ) as here:
         loading = await under_load(here)
         await ground.broker.delete_topic(topic)
