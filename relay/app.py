@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -26,7 +25,7 @@ from relay.lane import Lane
 from relay.model import GateState
 from relay.ports import Clock, Sink
 from relay.server import Limits, Server, check_library
-from relay.stores import open_store, sqlite_path
+from relay.stores import open_store
 from relay.telemetry import Telemetry
 
 log = logging.getLogger("relay")
@@ -95,9 +94,10 @@ class App:
 
     async def _start(self, config: Config) -> None:
         check_library()
-        self.store = await open_store(config.store.get_secret_value())
+        self.store = await open_store(config.store.get_secret_value(), min_free=config.gateway.min_free)
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
+        self.store.on_checkpoint(self.telemetry.checkpointed)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._stack.push_async_callback(session.close)
         self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)
@@ -198,7 +198,7 @@ class App:
 
     async def readiness(self) -> Readiness:
         """Whether events can be taken in. A dead sink is no reason not to: its events wait in the store."""
-        checks = {"store": "ok" if self.store.writable() else "cannot be written"}
+        checks = {"store": self.store.health().obstacle or "ok"}
         for source in self.sources:
             checks[f"key {source.name}"] = "ok" if source.keys.current() else "not fetched yet: webhooks get 503"
         if self._stopping:
@@ -222,7 +222,7 @@ class App:
 
     async def _sample(self) -> None:
         """Look up what is not counted as it happens."""
-        self.telemetry.store_state(writable=self.store.writable(), free_bytes=self._free_bytes())
+        self.telemetry.store_state(self.store.health())
         for source in self.sources:
             if isinstance(source.keys, FetchedKeys) and (age := source.keys.age()) is not None:
                 self.telemetry.key_age(source.name, age.total_seconds())
@@ -232,16 +232,6 @@ class App:
             self.telemetry.store_failed(error.kind, str(error))
         else:
             self.telemetry.backlog(backlog, list(self.config.sinks), now=self._clock.now())
-
-    def _free_bytes(self) -> int | None:
-        path = sqlite_path(self.config.store.get_secret_value())
-        if path is None:
-            return None
-        try:
-            space = os.statvfs(path.parent)
-        except OSError:  # the folder is gone: that shows in store_writable, and the other metrics are wanted now
-            return None
-        return space.f_bavail * space.f_frsize
 
     # Work in the background
 

@@ -51,6 +51,8 @@ class GatewayOptions(Options):
     """Requests at work at the same time; above it the answer is 503."""
     max_connections: int = Field(default=4000, ge=1)
     """Connections open at the same time; one more is closed at once."""
+    min_free: Size = Field(default=128 * 1024 * 1024, ge=0)
+    """With less free space where the store's file is, new events are answered 503 and deliveries go on; 0: no limit."""
 
 
 class SourceOptions(Options):

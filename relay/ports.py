@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from relay.errors import StoreUnavailable
@@ -307,6 +308,26 @@ class Operator(Protocol):
         """Pause a sink or resume it, on every relay that runs it."""
 
 
+class Checkpoint(StrEnum):
+    """How an attempt to move a store's log into its place ended; each value is a metric label."""
+
+    OK = "ok"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+@value
+class Health:
+    """How a store is, as far as it knows without asking anybody."""
+
+    obstacle: str = ""
+    """What keeps events from being accepted now, and what to do about it; empty: nothing."""
+    free_bytes: int | None = None
+    """Free space where it keeps them; None: nobody knows."""
+    log_bytes: int | None = None
+    """What is committed and not yet in its place; None where there is no such log."""
+
+
 class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
     """All of it, and its lifetime."""
 
@@ -320,14 +341,17 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
         """Look at the next `limit` events at most, and forget those that are settled and older than their retention;
         how many were forgotten."""
 
-    def writable(self) -> bool:
-        """Whether an accept is expected to work now."""
+    def health(self) -> Health:
+        """How it was a moment ago; at once, whatever the disk does."""
 
     async def failed(self) -> StoreUnavailable:
         """Return when the store has given up for good; the process should end then, and recover at its next start."""
 
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """Call the listener in the event loop with the seconds that each commit took."""
+
+    def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
+        """Call the listener in the event loop with how each checkpoint ended, where there are any."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of the file or the connections."""

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from relay import __version__
 from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Retry, Verdict
-from relay.ports import Backlog
+from relay.ports import Backlog, Checkpoint, Health
 from relay.vocabulary import type_label
 
 log = logging.getLogger("relay")
@@ -77,6 +77,12 @@ class Telemetry:
         self._store_errors = self._counter("store_errors", "What the store could not do", "kind")
         self._store_writable = self._gauge("store_writable", "1 while events can be accepted")
         self._store_free = self._gauge("store_free_bytes", "Free space where the store is")
+        self._store_log = self._gauge(
+            "store_wal_bytes", "Size of the store's log, which checkpoints move into its file"
+        )
+        self._checkpoints = self._counter("checkpoints", "Times that the store's log was to be moved", "result")
+        for result in Checkpoint:
+            self._checkpoints.labels(result)
         self._key_age = self._gauge("key_age_seconds", "Since the source's public key was last fetched", "source")
         self._key_fetches = self._counter("key_fetch", "Fetches of a public key", "source", "result")
         self._config_info = self._gauge("config_info", "1 for the configuration in force", "hash")
@@ -222,13 +228,21 @@ class Telemetry:
     def store_failed(self, kind: str, detail: str) -> None:
         """The store could not do it."""
         self._store_errors.labels(kind).inc()
-        log.error("store.failed", extra={"kind": kind, "detail": detail})
+        suppressed = self._refusals.ask(("store", kind), monotonic())
+        if suppressed is not None:
+            log.error("store.failed", extra={"kind": kind, "detail": detail, "suppressed": suppressed})
 
-    def store_state(self, *, writable: bool, free_bytes: int | None) -> None:
+    def store_state(self, health: Health) -> None:
         """How the store is."""
-        self._store_writable.set(writable)
-        if free_bytes is not None:
-            self._store_free.set(free_bytes)
+        self._store_writable.set(not health.obstacle)
+        if health.free_bytes is not None:
+            self._store_free.set(health.free_bytes)
+        if health.log_bytes is not None:
+            self._store_log.set(health.log_bytes)
+
+    def checkpointed(self, ended: Checkpoint) -> None:
+        """The store's log was to be moved into its place."""
+        self._checkpoints.labels(ended).inc()
 
     def key_fetched(self, source: str, result: str, detail: str = "") -> None:
         """A public key was asked for; `result` is `ok`, `changed`, `unreachable` or `invalid`."""

@@ -17,10 +17,11 @@ def sqlite_path(url: str) -> Path | None:
     )
 
 
-async def open_store(url: str, *, create: bool = True) -> Store:
+async def open_store(url: str, *, create: bool = True, min_free: int = 0) -> Store:
     """Open the store that the URL names and bring its schema up to date.
 
-    `create=False` is for tools that look at an existing store.
+    `create=False` is for tools that look at an existing store. With less than `min_free` bytes of free space where a
+    file is, it accepts no event.
 
     Raises:
         StartError: it cannot be opened; the message says what to do.
@@ -28,6 +29,6 @@ async def open_store(url: str, *, create: bool = True) -> Store:
     """
     path = sqlite_path(url)
     if path is not None:
-        return await SqliteStore.open(path, create=create)
+        return await SqliteStore.open(path, create=create, min_free=min_free)
     scheme = urlsplit(url).scheme or "nothing"
     raise StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")

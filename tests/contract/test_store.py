@@ -233,7 +233,7 @@ async def test_a_closed_store_says_so(open_store: OpenStore, tmp_path: Path) -> 
     async with open_store(tmp_path) as store:
         pass
     await store.close()
-    assert not store.writable()
+    assert store.health().obstacle
     for call in (store.accept(admission()), claim(store), store.next_due("crm"), store.totals(), store.event("x")):
         with pytest.raises(StoreUnavailable) as caught:
             await call

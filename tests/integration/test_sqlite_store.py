@@ -300,7 +300,7 @@ async def test_an_io_error_of_a_checkpoint_ends_the_store(path: Path, monkeypatc
     store = await SqliteStore.open(path)
     async with asyncio.timeout(10):
         assert (await store.failed()).kind == "io"
-    assert not store.writable()
+    assert store.health().obstacle
     with pytest.raises(StoreUnavailable):
         await store.accept(admission("crm"))
     await store.close()

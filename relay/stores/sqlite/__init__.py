@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,46 +28,65 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.ports import Backlog, DeliveryRecord, EventRecord, Redelivered, SinkRecord, Step, Tally
+from relay.ports import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
+from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
 from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.presence import Presence
+from relay.stores.sqlite.room import FreeBytes, Room, free_bytes, probe
 from relay.stores.sqlite.rows import from_micros, to_micros
 from relay.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
 
 _CHECKPOINT_EVERY = 1.0
-_WAL_LIMIT = 64 * 1024 * 1024
-"""Bytes of log above which a checkpoint may make writers wait, to start the log anew."""
+_MEASURE_EVERY = 0.5
 
 
 class SqliteStore:
     """A `Store` in one file. Open it with `open`, in the event loop that will use it."""
 
-    def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection) -> None:
+    def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection, room: Room) -> None:
         self._path = path
+        self._room = room
         self._closed = False
         self._owner = new_owner()
+        self._log_bytes = log_bytes(path)
         self._presence: Presence | None = None
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
+        self._checkpoint_listeners: list[Callable[[Checkpoint], None]] = []
         self._writer = Writer(writing, on_commit=self._committed)
-        self._checkpoints = asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints")
+        self._upkeep = [
+            asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
+            asyncio.create_task(self._measure_regularly(), name="store-room"),
+        ]
 
     @classmethod
-    async def open(cls, path: Path, *, create: bool = True) -> SqliteStore:
-        """Open or create the file; raises StartError or StoreUnusable."""
+    async def open(
+        cls, path: Path, *, create: bool = True, min_free: int = 0, measured_by: FreeBytes = free_bytes
+    ) -> SqliteStore:
+        """Open or create the file; raises StartError or StoreUnusable. With less than `min_free` bytes of free space
+        no event is accepted."""
         writing = await asyncio.to_thread(open_file, path, create=create)
-        return cls(path, writing, await asyncio.to_thread(connect, path))
+        room = Room(path.parent, min_free=min_free, measured_by=measured_by)
+        await asyncio.to_thread(room.measure)
+        return cls(path, writing, await asyncio.to_thread(connect, path), room)
 
     # Intake
 
     async def accept(self, admission: Admission) -> Acceptance:
         """See `Intake.accept`."""
-        acceptance = await self._writer.submit(lambda connection: intake.accept(connection, admission))
+        if shortage := self._room.shortage:
+            raise StoreUnavailable(f"store: {shortage}", kind="full")
+        try:
+            acceptance = await self._writer.submit(lambda connection: intake.accept(connection, admission))
+        except StoreUnavailable as error:
+            self._room.full = self._room.full or error.kind == "full"
+            raise
+        self._room.full = False
         if acceptance.duplicate is None:
             for target in admission.targets:
                 self._hint(target.sink).set()
@@ -239,9 +259,10 @@ class SqliteStore:
             )
         )
 
-    def writable(self) -> bool:
-        """See `Store.writable`."""
-        return self._writer.alive
+    def health(self) -> Health:
+        """See `Store.health`."""
+        obstacle = self._room.obstacle if self._writer.alive else f"{self._writer.ending}; the relay must be restarted"
+        return Health(obstacle=obstacle, free_bytes=self._room.free, log_bytes=self._log_bytes)
 
     async def failed(self) -> StoreUnavailable:
         """See `Store.failed`."""
@@ -251,11 +272,16 @@ class SqliteStore:
         """See `Store.on_commit`."""
         self._commit_listeners.append(listener)
 
+    def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
+        """See `Store.on_checkpoint`."""
+        self._checkpoint_listeners.append(listener)
+
     async def close(self) -> None:
         """See `Store.close`."""
         self._closed = True
-        self._checkpoints.cancel()
-        await asyncio.gather(self._checkpoints, return_exceptions=True)
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
         await self._writer.close()
         await asyncio.to_thread(self._reader.shutdown)
         self._reading.close()
@@ -279,17 +305,30 @@ class SqliteStore:
             raise classify(error) from error
 
     async def _checkpoint_regularly(self) -> None:
-        """Move the log into the file, off the writer's path; a committer that does it itself makes senders wait."""
         while True:
             await asyncio.sleep(_CHECKPOINT_EVERY)
             try:
-                await self._read(self._checkpoint)
+                ended = await self._read(self._checkpoint)
             except StoreUnavailable as error:  # busy or full: the log grows until the next turn succeeds
+                ended = Checkpoint.BUSY if error.kind == "busy" else Checkpoint.FAILED
                 if error.kind == "io":
                     self._writer.give_up(error)
+            for listener in self._checkpoint_listeners:
+                listener(ended)
 
-    def _checkpoint(self, connection: apsw.Connection) -> None:
-        log = self._path.with_name(self._path.name + "-wal")
-        too_long = log.exists() and log.stat().st_size > _WAL_LIMIT
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if too_long else apsw.SQLITE_CHECKPOINT_PASSIVE
-        connection.wal_checkpoint(mode=mode)
+    def _checkpoint(self, connection: apsw.Connection) -> Checkpoint:
+        try:
+            return checkpoint(connection, self._path)
+        finally:
+            self._log_bytes = log_bytes(self._path)
+            self._room.inside = connection.pragma("freelist_count") * connection.pragma("page_size")
+
+    async def _measure_regularly(self) -> None:
+        """Look how much room there is, and where a commit found none, whether that is over."""
+        while True:
+            await asyncio.sleep(_MEASURE_EVERY)
+            await asyncio.to_thread(self._room.measure)
+            if self._room.full and not self._room.shortage:
+                with suppress(StoreUnavailable):
+                    await self._writer.submit(probe)
+                    self._room.full = False

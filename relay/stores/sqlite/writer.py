@@ -25,6 +25,8 @@ Outcome: TypeAlias = Any  # of whatever type the work returns; `submit` gives th
 
 GROUP = 256
 """Most pieces of work in one commit."""
+MOST_QUEUED = 10_000
+"""Pieces of work that may wait for a commit that is stuck, given up ones included; more is refused at once."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,10 @@ class Work(Generic[T]):
 
     run: Callable[[apsw.Connection], T]
     future: asyncio.Future[T]
+
+    def forget(self, _: asyncio.Future[T]) -> None:
+        """Let go of what was to be written: the one who waited has gone, and the thread may be stuck for long."""
+        self.run = _nothing
 
 
 class Writer:
@@ -55,16 +61,25 @@ class Writer:
         """Whether work is still being done."""
         return self._broken is None and self._thread.is_alive()
 
+    @property
+    def ending(self) -> str:
+        """Why no work is done any more."""
+        return str(self._broken or _gone())
+
     async def submit(self, run: Callable[[apsw.Connection], T]) -> T:
         """Do this in the next transaction and return its result once that is durable.
 
         Raises:
-            StoreUnavailable: it could not be written, or the thread has given up.
+            StoreUnavailable: it could not be written, too much waits, or the thread has given up.
         """
         if self._broken is not None:
             raise StoreUnavailable(str(self._broken), kind=self._broken.kind)
+        if self._queue.qsize() >= MOST_QUEUED:
+            raise StoreUnavailable("store: a commit takes long, and too much waits behind it", kind="busy")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(Work(run, future))
+        work = Work(run, future)
+        future.add_done_callback(work.forget)
+        self._queue.put(work)
         if not self._thread.is_alive():  # it died between the check and the put: nobody would ever take the work
             self._abandon()
         return await future
@@ -160,7 +175,7 @@ class Writer:
 
     def _abandon(self) -> None:
         """Refuse what nobody will do any more."""
-        failure = self._broken or StoreUnavailable("store: the writer thread is gone", kind="other")
+        failure = self._broken or _gone()
         while True:
             try:
                 work = self._queue.get_nowait()
@@ -186,6 +201,14 @@ class Writer:
         for work in group:
             if not work.future.done():
                 work.future.set_exception(error)
+
+
+def _nothing(_: apsw.Connection) -> Any:
+    return None
+
+
+def _gone() -> StoreUnavailable:
+    return StoreUnavailable("store: the writer thread is gone", kind="other")
 
 
 def _closed() -> StoreUnavailable:

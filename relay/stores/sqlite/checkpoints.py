@@ -1,0 +1,43 @@
+"""Moving the log into the file, off the writer's path; a committer that does it itself makes senders wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from relay.ports import Checkpoint
+from relay.stores.sqlite.connection import BUSY_TIMEOUT_MS
+
+LOG_LIMIT = 64 * 1024 * 1024
+"""Bytes of log above which it is begun anew, for which writers wait a moment: under load they never leave it a gap."""
+_RENEWAL_MS = 100
+"""How long that waits for readers, and so writers for it."""
+
+
+def log_bytes(path: Path) -> int:
+    """The size of the log of the store at this path."""
+    log = path.with_name(path.name + "-wal")
+    try:
+        return log.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def checkpoint(connection: apsw.Connection, path: Path) -> Checkpoint:
+    """Move what can be moved. BUSY: somebody still reads what is old, so the log grows until he ends."""
+    frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    if moved < frames:
+        return Checkpoint.BUSY
+    return _begin_log_anew(connection) if log_bytes(path) > LOG_LIMIT else Checkpoint.OK
+
+
+def _begin_log_anew(connection: apsw.Connection) -> Checkpoint:
+    connection.set_busy_timeout(_RENEWAL_MS)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return Checkpoint.BUSY
+    finally:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return Checkpoint.OK
