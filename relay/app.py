@@ -23,7 +23,9 @@ from relay.gateway import SERVER_NAME, Gateway, GatewayOptions, Source
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
 from relay.model import GateState
+from relay.options import LaneOptions
 from relay.ports import Clock, Sink
+from relay.retry import longest_wait
 from relay.server import Limits, Server, check_library
 from relay.stores import open_store
 from relay.telemetry import Telemetry
@@ -45,6 +47,8 @@ _PURGE_AT_ONCE = 200
 """Events looked at in one commit: few, so that no answer waits long behind it."""
 _SAMPLE_AGE = 2.0
 """Seconds that a count of the backlog is good for; scrapes may come from several servers."""
+_SAMPLE_COST = 20
+"""A count is good for so many times as long as it took: one of millions is not made at each scrape."""
 
 
 class App:
@@ -56,7 +60,7 @@ class App:
         self._stack = AsyncExitStack()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
-        self._sampled_at = float("-inf")
+        self._sample_again = float("-inf")
         self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
         self.parts: Parts
         """What is in force."""
@@ -113,7 +117,7 @@ class App:
             private_runner(Admin(exposition=self._exposition, readiness=self.readiness)), "admin", config.admin.listen
         )
         self._watch(self.store.failed(), "store")
-        self._watch(self._purge_regularly(), "retention")
+        self._watch(self._tend_store(), "upkeep")
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
@@ -214,15 +218,17 @@ class App:
         }
 
     async def _exposition(self) -> bytes:
-        now = asyncio.get_running_loop().time()
-        if now - self._sampled_at > _SAMPLE_AGE:
-            self._sampled_at = now
+        loop = asyncio.get_running_loop()
+        self.telemetry.store_state(self.store.health())
+        if loop.time() >= self._sample_again:
+            started = loop.time()
+            self._sample_again = started + _SAMPLE_AGE
             await self._sample()
+            self._sample_again = started + max(_SAMPLE_AGE, _SAMPLE_COST * (loop.time() - started))
         return self.telemetry.exposition()
 
     async def _sample(self) -> None:
         """Look up what is not counted as it happens."""
-        self.telemetry.store_state(self.store.health())
         for source in self.sources:
             if isinstance(source.keys, FetchedKeys) and (age := source.keys.age()) is not None:
                 self.telemetry.key_age(source.name, age.total_seconds())
@@ -251,22 +257,33 @@ class App:
         task.add_done_callback(ended)
         return task
 
-    async def _purge_regularly(self) -> None:
-        """Forget what is past its retention, a little at a time."""
+    async def _tend_store(self) -> None:
+        """Mend what a wrong clock has left, once, and forget what is past its retention, again and again."""
+        unseen = dict(self.config.sinks)
         while True:
-            await asyncio.sleep(_PURGE_EVERY)
             with contextlib.suppress(StoreUnavailable):  # counted where it matters; the next turn is near
+                while unseen:
+                    name = next(iter(unseen))
+                    await self._bring_forward(name, unseen[name])
+                    del unseen[name]
+            await asyncio.sleep(_PURGE_EVERY)
+            with contextlib.suppress(StoreUnavailable):
                 await self._purge()
 
+    async def _bring_forward(self, sink: str, options: LaneOptions) -> None:
+        """No delivery waits longer than is honest; the clock may have been ahead when its due time was written."""
+        now, longest = self._clock.steady(), longest_wait(options)
+        while count := await self.store.bring_forward(sink, now=now, longest=longest, limit=_PURGE_AT_ONCE):
+            self.telemetry.brought_forward(sink, count)
+
     async def _purge(self) -> None:
-        retention, now = self.config.retention, self._clock.now()
+        """Forget what is past its retention, a little at a time."""
+        retention = self.config.retention
+        delivered_before, dead_before = self._clock.ago(retention.delivered), self._clock.ago(retention.dead)
         after: int | None = 0
         while after is not None:
             step = await self.store.purge(
-                delivered_before=now - retention.delivered,
-                dead_before=now - retention.dead,
-                after=after,
-                limit=_PURGE_AT_ONCE,
+                delivered_before=delivered_before, dead_before=dead_before, after=after, limit=_PURGE_AT_ONCE
             )
             after = step.next
 
@@ -276,7 +293,9 @@ async def running(
     config: Config, *, telemetry: Telemetry | None = None, clock: Clock | None = None
 ) -> AsyncIterator[App]:
     """A relay that runs inside the `async with`, and is stopped in order at its end."""
-    app = App(telemetry=telemetry or Telemetry(), clock=clock or SystemClock())
+    telemetry, clock = telemetry or Telemetry(), clock or SystemClock()
+    clock.on_jump(telemetry.clock_jumped)
+    app = App(telemetry=telemetry, clock=clock)
     await app.start(config)
     try:
         yield app

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 
 from relay.errors import DeliveryError, Misconfigured, StoreUnavailable, Unavailable
@@ -70,6 +71,8 @@ class Lane:
         self._held_told = 0.0
         self._crashes: Counter[int] = Counter()
         """How often a delivery that is not settled crashed in here."""
+        self._leased: dict[int, datetime] = {}
+        """Until when what is under way, or not settled yet, is ours; the oldest first."""
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
@@ -77,10 +80,11 @@ class Lane:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
             while not self._stopping.is_set():
-                allowed = self._allowance()
+                now = self._clock.steady()
+                allowed = self._allowance(now)
                 if allowed <= 0:
                     await self._until_allowed()
-                elif await self._begin(allowed, group) < allowed:
+                elif await self._begin(allowed, now, group) < allowed:
                     await self._until_due()
             if self._attempts:
                 await asyncio.wait(self._attempts)
@@ -109,17 +113,24 @@ class Lane:
         for task in self._attempts:
             task.cancel()
 
-    def _allowance(self) -> int:
+    def _allowance(self, now: datetime) -> int:
         """How many attempts may be begun now."""
-        if len(self._results) >= _MOST_UNSETTLED:
+        if len(self._results) >= _MOST_UNSETTLED or self._outlived(now):
             return 0
-        now = asyncio.get_running_loop().time()
+        seconds = asyncio.get_running_loop().time()
         free = self._options.concurrency - len(self._attempts)
-        return self._pace.allowance(self.gate.allowance(free, now), now)
+        return self._pace.allowance(self.gate.allowance(free, seconds), seconds)
 
-    async def _begin(self, allowed: int, group: asyncio.TaskGroup) -> int:
+    def _outlived(self, now: datetime) -> bool:
+        """Whether a lease of ours has run out under our hands: the clock jumped, or the process was stopped for long.
+
+        A claim would take what is still under way once more; it ends within its time-out, and then all is well again.
+        """
+        return next(iter(self._leased.values()), now + self._options.lease) <= now
+
+    async def _begin(self, allowed: int, now: datetime, group: asyncio.TaskGroup) -> int:
         """Claim up to so many and begin to deliver them; how many there were."""
-        now, lease = self._clock.now(), self._options.lease
+        lease = self._options.lease
         loop = asyncio.get_running_loop()
         self._pace.took(allowed, loop.time())  # before anything is awaited: another lane may share the pace
         claimed: Sequence[Delivery] = ()
@@ -131,6 +142,7 @@ class Lane:
         finally:
             self._pace.took(len(claimed) - allowed, loop.time())
         for delivery in claimed:
+            self._leased[delivery.id] = now + lease
             if self._stopping.is_set():
                 self._give_back(delivery)
             else:
@@ -147,7 +159,7 @@ class Lane:
         """Wait for the gate, the pace or a free slot, whichever is in the way."""
         now = asyncio.get_running_loop().time()
         closed = max(self.gate.wait(now), self._pace.wait(now))
-        if len(self._results) >= _MOST_UNSETTLED:
+        if len(self._results) >= _MOST_UNSETTLED or (self._leased and not self._attempts):
             await self._pause(_UNSETTLED_PAUSE)
         elif closed > 0 or not self._attempts:
             await self._pause(min(max(closed, 0.001), _POLL))
@@ -160,7 +172,7 @@ class Lane:
             due = await self._outbox.next_due(self.name)
         except StoreUnavailable:
             due = None
-        seconds = _POLL if due is None else (due - self._clock.now()).total_seconds()
+        seconds = _POLL if due is None else (due - self._clock.steady()).total_seconds()
         await self._or_stop(self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
 
     async def _pause(self, seconds: float) -> None:
@@ -232,8 +244,8 @@ class Lane:
 
     def _decide(self, delivery: Delivery, error: DeliveryError, *, free: bool, crashes: int = 0) -> Verdict:
         judged = replace(delivery, tries=delivery.tries - 1) if free else delivery
-        options, now = self._options.retry, self._clock.now()
-        verdict = decide(options, judged, error, now=now, rng=self._rng, crashes=crashes)
+        options, now, age = self._options.retry, self._clock.steady(), self._clock.age(delivery.owed_since)
+        verdict = decide(options, judged, error, now=now, age=age, rng=self._rng, crashes=crashes)
         return replace(verdict, counted=False) if free and isinstance(verdict, Retry) else verdict
 
     def _lost(self, delivery: Delivery) -> Dead:
@@ -253,7 +265,7 @@ class Lane:
     def _give_back(self, delivery: Delivery) -> None:
         """End the lease at once; nothing was learnt, and nothing is burnt."""
         failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
-        self._note(delivery, Retry(failure=failure, at=self._clock.now(), counted=False))
+        self._note(delivery, Retry(failure=failure, at=self._clock.steady(), counted=False))
 
     async def _within_time(self, delivery: Delivery) -> str:
         try:
@@ -296,4 +308,5 @@ class Lane:
             raise
         now = self._clock.now()
         for (delivery, verdict), done in zip(results, recorded, strict=True):
+            self._leased.pop(delivery.id, None)
             self._telemetry.delivery_settled(delivery, verdict, recorded=done, now=now)

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
@@ -45,7 +46,10 @@ class TextFormatter(logging.Formatter):
 class _Unblocked(QueueHandler):
     """Never waits: with the queue full a line is dropped, and the next one that fits is told how many were."""
 
-    dropped = 0
+    def __init__(self, queue: Queue[logging.LogRecord], on_drop: Callable[[], None]) -> None:
+        super().__init__(queue)
+        self._on_drop = on_drop
+        self.dropped = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
@@ -55,19 +59,21 @@ class _Unblocked(QueueHandler):
             self.queue.put_nowait(record)
         except Full:
             self.dropped += 1
+            self._on_drop()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record  # same process: nothing needs to be pickled, and `extra` stays as it is
 
 
-def start(style: Literal["json", "text"], level: str) -> QueueListener:
-    """Send the log to standard error through a thread of its own; `stop` it at the end."""
+def start(style: Literal["json", "text"], level: str, *, on_drop: Callable[[], None] = lambda: None) -> QueueListener:
+    """Send the log to standard error through a thread of its own; `stop` it at the end. `on_drop` is called for each
+    line that finds no place."""
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     queue: Queue[logging.LogRecord] = Queue(_QUEUE_LINES)
     listener = QueueListener(queue, output)
     root = logging.getLogger()
-    root.handlers = [_Unblocked(queue)]
+    root.handlers = [_Unblocked(queue, on_drop)]
     root.setLevel(level.upper())
     for name in ("aiokafka", "aiohttp.server", "aiohttp.access", "slack_sdk", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiohttp.server" else logging.ERROR)

@@ -31,7 +31,19 @@ class Clock(Protocol):
     """What time it is."""
 
     def now(self) -> datetime:
-        """Aware, in UTC. May jump; durations are measured by the event loop instead."""
+        """Aware, in UTC: what people and receivers are told. May jump; durations are measured by the event loop."""
+
+    def steady(self) -> datetime:
+        """What due times and leases go by: never back within a process, and never behind `now`. It jumps forward."""
+
+    def age(self, since: datetime) -> timedelta:
+        """How much time has passed since that moment; what the clock has skipped, as far as is known, has not."""
+
+    def ago(self, age: timedelta) -> datetime:
+        """The moment that has this age."""
+
+    def on_jump(self, listener: Callable[[timedelta], None]) -> None:
+        """Call the listener with how far the clock jumped, each time that it is found to."""
 
 
 class Sink(Protocol):
@@ -335,11 +347,16 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
         """Be at work on the store from now on, and give back the leases of processes that are gone, so that nobody
         waits until those run out; how many there were."""
 
+    async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
+        """Make deliveries due `longest` from `now` that would come due later still (replays: later than that after the
+        moment for which they were planned): a clock that was ahead wrote them. `limit` at most in one commit; how many
+        there were."""
+
     async def purge(
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
     ) -> Step[int]:
-        """Look at the next `limit` events at most, and forget those that are settled and older than their retention;
-        how many were forgotten."""
+        """Look at the next `limit` events that are old enough, and forget those that are settled and older than their
+        retention; how many were forgotten."""
 
     def health(self) -> Health:
         """How it was a moment ago; at once, whatever the disk does."""

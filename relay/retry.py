@@ -7,25 +7,34 @@ from random import Random
 
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.model import Dead, Delivery, Failure, Reason, Retry
-from relay.options import RetryOptions
+from relay.options import LaneOptions, RetryOptions
 
 POISON_CRASHES = 3
 """An event whose handling crashed so often inside the relay is a dead letter."""
 _SOONEST = timedelta(seconds=1)
 """Where neither a budget nor a gate ends or slows the attempts, so long lies between them, whatever the options say."""
+LONGEST_ASKED = timedelta(hours=1)
+"""To this each sink clamps what it is told (Retry-After)."""
 _MAX_EXPONENT = 64  # factor ** 64 is past any cap, and far from overflow
 
 
 def decide(
-    options: RetryOptions, delivery: Delivery, error: DeliveryError, *, now: datetime, rng: Random, crashes: int = 0
+    options: RetryOptions,
+    delivery: Delivery,
+    error: DeliveryError,
+    *,
+    now: datetime,
+    age: timedelta,
+    rng: Random,
+    crashes: int = 0,
 ) -> Retry | Dead:
     """What follows from a failed attempt.
 
     A rejected event is dead at once. Waiting because the sink asked for it (Retry-After), or because the whole sink is
     misconfigured, burns no attempt; the age limit holds for the former only, because a sink that waits for a person
     keeps its backlog. Where it is not certain whether the sink or the event is to blame, attempts are burnt, or an
-    event that a sink alone of all refuses would be tried for ever. `crashes` counts the attempts that ended in an error
-    of ours, this one included: the next one would end so too.
+    event that a sink alone of all refuses would be tried for ever. `age` is how long the delivery has been owed;
+    `crashes` counts the attempts that ended in an error of ours, this one included: the next one would end so too.
     """
     ended = _ended(options, delivery, error, crashes)
     if ended is not None:
@@ -41,7 +50,7 @@ def decide(
             verdict = Retry(failure=failure, at=now + asked + backoff(options, 1, rng), counted=False)
         case _:
             verdict = Retry(failure=failure, at=now + wait)
-    if verdict.at - delivery.owed_since > options.max_age:
+    if age + (verdict.at - now) > options.max_age:
         return Dead(failure=_after(Reason.EXPIRED, "older than retry.max_age", failure))
     return verdict
 
@@ -59,6 +68,12 @@ def _ended(options: RetryOptions, delivery: Delivery, error: DeliveryError, cras
             return Dead(failure=_after(Reason.EXHAUSTED, f"{delivery.tries} attempts", error.failure))
         case _:
             return None
+
+
+def longest_wait(options: LaneOptions) -> timedelta:
+    """The longest that a delivery can honestly have to wait: leased, put off by back-off, or by the sink's own wish."""
+    retry = options.retry
+    return max(options.lease, retry.cap, LONGEST_ASKED + min(retry.base, retry.cap))
 
 
 def backoff(options: RetryOptions, tries: int, rng: Random) -> timedelta:

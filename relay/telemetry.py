@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -83,6 +83,9 @@ class Telemetry:
         self._checkpoints = self._counter("checkpoints", "Times that the store's log was to be moved", "result")
         for result in Checkpoint:
             self._checkpoints.labels(result)
+        self._clock_jumps = self._counter("clock_jumps", "Times that the wall clock was set while the relay ran")
+        self._forward = self._counter("brought_forward", "Deliveries that no honest wait would keep so long", "sink")
+        self._log_dropped = self._counter("log_dropped", "Log lines that were dropped because nobody read the log")
         self._key_age = self._gauge("key_age_seconds", "Since the source's public key was last fetched", "source")
         self._key_fetches = self._counter("key_fetch", "Fetches of a public key", "source", "result")
         self._config_info = self._gauge("config_info", "1 for the configuration in force", "hash")
@@ -243,6 +246,20 @@ class Telemetry:
     def checkpointed(self, ended: Checkpoint) -> None:
         """The store's log was to be moved into its place."""
         self._checkpoints.labels(ended).inc()
+
+    def clock_jumped(self, by: timedelta) -> None:
+        """The wall clock was set."""
+        self._clock_jumps.inc()
+        log.warning("clock.jumped", extra={"seconds": round(by.total_seconds(), 3)})
+
+    def brought_forward(self, sink: str, count: int) -> None:
+        """So many deliveries were due later than any wait explains, and come due sooner now."""
+        self._forward.labels(sink).inc(count)
+        log.warning("deliveries.brought_forward", extra={"sink": sink, "count": count})
+
+    def log_dropped(self) -> None:
+        """A log line was dropped. From any thread; it must not be logged."""
+        self._log_dropped.inc()
 
     def key_fetched(self, source: str, result: str, detail: str = "") -> None:
         """A public key was asked for; `result` is `ok`, `changed`, `unreachable` or `invalid`."""

@@ -62,11 +62,12 @@ def serve(
     """
     config = load_config(config_path)
     style: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
-    listener = logs.start(style if log_format == "auto" else log_format, log_level)
+    telemetry = Telemetry()
+    listener = logs.start(style if log_format == "auto" else log_format, log_level, on_drop=telemetry.log_dropped)
     written = True
     try:
         try:
-            code = _run(config, config_path, watch=watch)
+            code = _run(config, config_path, telemetry, watch=watch)
         finally:
             written = logs.stop(listener)  # what was logged is written before anything else is said
     except RelayError as error:
@@ -76,13 +77,13 @@ def serve(
     raise SystemExit(code)
 
 
-def _run(config: Config, config_path: Path, *, watch: bool) -> int:
+def _run(config: Config, config_path: Path, telemetry: Telemetry, *, watch: bool) -> int:
     import uvloop  # noqa: PLC0415 - only the server needs it, and the other commands start faster without
 
-    return uvloop.run(_serve(config, config_path, watch=watch))
+    return uvloop.run(_serve(config, config_path, telemetry, watch=watch))
 
 
-async def _serve(config: Config, config_path: Path, *, watch: bool) -> int:
+async def _serve(config: Config, config_path: Path, telemetry: Telemetry, *, watch: bool) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     stop_signal = _StopSignal(stopping)
@@ -90,7 +91,7 @@ async def _serve(config: Config, config_path: Path, *, watch: bool) -> int:
         loop.add_signal_handler(number, stop_signal)
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
-    async with running(config, telemetry=Telemetry()) as app:
+    async with running(config, telemetry=telemetry) as app:
         reloader = Reloader(app, config_path, os.environ, asked=asked, watch=watch)
         reloading = asyncio.create_task(reloader.run())
         log.info(

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from relay.clock import SystemClock
 
-class FakeClock:
+
+class FakeClock(SystemClock):
     """A `Clock`."""
 
     def __init__(self, now: datetime = datetime(2026, 11, 23, 12, tzinfo=UTC)) -> None:
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
+        self._shown = now
+        self._passed = 0.0
+        super().__init__(wall=lambda: self._shown, steps=lambda: self._passed)
 
     def advance(self, **by: float) -> None:
-        """Move by so many `seconds=`, `hours=` and so on; negative ones turn it back."""
-        self._now += timedelta(**by)
+        """Let so many `seconds=`, `hours=` and so on pass."""
+        self._shown += timedelta(**by)
+        self._passed += timedelta(**by).total_seconds()
+
+    def jump(self, **by: float) -> None:
+        """Set it forward or back, while no time passes."""
+        self._shown += timedelta(**by)
+
+    def set(self, to: datetime) -> None:
+        """Set it, while no time passes."""
+        self._shown = to

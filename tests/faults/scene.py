@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from relay.gate import GateState
+from relay.model import GateState
 from tests.fakes.http import FakeHttp
 from tests.fakes.wire import Cut, Dripping, HalfOpen, Hanging, Late, Refused, ResetAfter, ResetBefore, Whole, Wire
 from tests.running import Relay, Samples, payload, relay_running, until

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from relay.gate import GateState
+from relay.model import GateState
 from relay.sinks import address
 from tests.fakes.authority import Authority
 from tests.fakes.http import Answer, Endless, FakeHttp, SlowBody, Step

@@ -15,7 +15,7 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from relay.gate import GateState
+from relay.model import GateState
 from tests.brokers import Broker, start_real
 from tests.fakes.kafka_wire import NOT_ENOUGH_REPLICAS, NOT_LEADER, OUT_OF_ORDER_SEQUENCE, KafkaWire
 from tests.fakes.wire import Cut, Fault, HalfOpen, Hanging, Late, Refused, ResetAfter, Whole

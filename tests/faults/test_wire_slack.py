@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.gate import GateState
+from relay.model import GateState
 from tests.fakes.slack import CHANNEL, TOKEN, WEBHOOK_PATH, Answer, FakeSlack, Refuse, Step
 from tests.fakes.slack import Accept as Accepting
 from tests.fakes.wire import Fault, Hanging, Refused, ResetAfter, ResetBefore, Whole, Wire

@@ -318,7 +318,7 @@ async def test_the_store_that_was_really_closed_is_503(tmp_path: Path) -> None:
         answer = await relay.post(BODY)
         ready = await relay.admin("/readyz")
     assert answer.status == 503
-    assert (ready.status, ready.json["checks"]["store"]) == (503, "cannot be written")
+    assert (ready.status, ready.json["checks"]["store"]) == (503, "store: closed; the relay must be restarted")
 
 
 def test_all_time_limits_end_before_the_sender_gives_up() -> None:

@@ -106,10 +106,12 @@ def test_nothing_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reader_that_hangs_costs_lines_and_they_are_counted() -> None:
     queue: Queue[logging.LogRecord] = Queue(2)
-    handler = logs._Unblocked(queue)
+    lost: list[None] = []
+    handler = logs._Unblocked(queue, lambda: lost.append(None))
     for number in range(5):
         handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
     assert [queue.get_nowait().getMessage() for _ in range(2)] == ["line 0", "line 1"]
+    assert len(lost) == 3
     handler.handle(logging.makeLogRecord({"msg": "line 5"}))
     told, line = queue.get_nowait(), queue.get_nowait()
     assert (told.getMessage(), vars(told)["lines"], line.getMessage()) == ("log.dropped", 3, "line 5")

@@ -252,7 +252,7 @@ async def test_what_was_committed_is_there_after_a_crash(path: Path) -> None:
 
 
 async def test_the_log_is_moved_into_the_file_and_begins_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.stores.sqlite._WAL_LIMIT", 0)
+    monkeypatch.setattr("relay.stores.sqlite.checkpoints.LOG_LIMIT", 0)
     store = await SqliteStore.open(path)
     await store.accept(admission("crm", body=b"x" * 500_000))
     log = path.with_name("relay.db-wal")
@@ -266,7 +266,7 @@ async def test_the_log_is_moved_into_the_file_and_begins_anew(path: Path, monkey
 
 async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The race that SQLite had until 3.51.2: a log begun anew while another connection commits."""
-    monkeypatch.setattr("relay.stores.sqlite._WAL_LIMIT", 0)
+    monkeypatch.setattr("relay.stores.sqlite.checkpoints.LOG_LIMIT", 0)
     store = await SqliteStore.open(path)
 
     async def checkpoint() -> None:

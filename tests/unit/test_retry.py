@@ -52,7 +52,7 @@ def verdict(
     crashes: int = 0,
 ) -> Retry | Dead:
     tried = delivery(tries=tries, attempt=tries + 7, event=event(received_at=ACCEPTED))
-    return decide(options, tried, error, now=ACCEPTED + age, rng=Longest(), crashes=crashes)
+    return decide(options, tried, error, now=ACCEPTED + age, age=age, rng=Longest(), crashes=crashes)
 
 
 def unavailable(**fields: timedelta) -> Unavailable:
@@ -163,7 +163,7 @@ def test_every_decision_is_total_and_never_in_the_past(
 ) -> None:
     now = ACCEPTED + age
     tried = delivery(tries=tries, event=event(received_at=ACCEPTED))
-    decided = decide(options, tried, error, now=now, rng=Random(seed))
+    decided = decide(options, tried, error, now=now, age=age, rng=Random(seed))
     if isinstance(decided, Retry):
         assert decided.at >= now
         assert decided.failure == error.failure

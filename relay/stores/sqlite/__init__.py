@@ -245,6 +245,14 @@ class SqliteStore:
                 return 0
             return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
 
+    async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
+        """See `Store.bring_forward`."""
+        at, wait = to_micros(now), longest // timedelta(microseconds=1)
+        late = await self._read(partial(outbox.later, sink=sink, now=at, longest=wait, limit=limit))
+        if not late:
+            return 0
+        return await self._writer.submit(partial(outbox.bring_forward, deliveries=late, latest=at + wait))
+
     async def purge(
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
     ) -> Step[int]:

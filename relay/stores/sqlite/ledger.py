@@ -38,7 +38,12 @@ _FIRST_FRESH, _FIRST_REPLAY = (
 _TALLY = """
 SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
   FROM delivery d JOIN event e ON e.seq = d.event"""
-_EXAMINED = "SELECT seq, received_at, length(body) FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
+# By age and not by `seq`: what a clock that was ahead has dated must not stand in the way of all that came after it.
+_EXAMINED = """
+SELECT seq, received_at, length(body) FROM event WHERE (received_at, seq) > (?, ?) AND received_at < ?
+ ORDER BY received_at, seq LIMIT ?"""
+_CURSOR = 1 << 63
+"""A step ends at a moment and a `seq`; both are one number for those who go on from there."""
 _PURGE = """
 DELETE FROM event WHERE seq = :seq
    AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = :seq
@@ -181,17 +186,18 @@ def purge(connection: apsw.Connection, *, delivered_before: int, dead_before: in
     and again.
     """
     forgotten = size = 0
-    sequence, too_young = after, False
-    rows: list[Row] = connection.execute(_EXAMINED, (after, limit)).fetchall()
+    last: int | None = None
+    rows: list[Row] = connection.execute(_EXAMINED, (*divmod(after, _CURSOR), delivered_before, limit)).fetchall()
     for sequence, received_at, length in rows:
-        if too_young := received_at >= delivered_before:
-            break
+        last = received_at * _CURSOR + sequence
         connection.execute(_PURGE, {"seq": sequence, "delivered_before": delivered_before, "dead_before": dead_before})
         forgotten += connection.changes()
         if (size := size + length) >= _PURGED_BYTES:
             break
+    else:
+        last = last if len(rows) == limit else None
     connection.execute(_PURGE_MARKS, (delivered_before, limit * _MARKS_PER_EVENT))
-    return Step(done=forgotten, next=None if too_young or sequence == after else sequence)
+    return Step(done=forgotten, next=last)
 
 
 def _attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:

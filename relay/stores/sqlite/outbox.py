@@ -42,6 +42,15 @@ SELECT min(due_at) FROM (
     UNION ALL
     SELECT min(due_at) FROM delivery WHERE sink = ?1 AND state = 'pending' AND replay > 0 AND due_at IS NOT NULL)"""
 _RECOVER = "UPDATE delivery SET due_at = min(due_at, ?), owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
+_LATER = """
+SELECT id FROM delivery WHERE sink = :sink AND state = 'pending' AND replay = 0 AND due_at > :latest AND owner IS NULL
+UNION ALL
+SELECT id FROM delivery WHERE sink = :sink AND state = 'pending' AND replay > 0 AND due_at > :latest AND owner IS NULL
+                          AND due_at > replay_at + :longest
+ LIMIT :limit"""
+_BRING_FORWARD = """
+UPDATE delivery SET due_at = max(?2, coalesce(replay_at, 0))
+ WHERE id = ?1 AND state = 'pending' AND due_at > ?2 AND owner IS NULL"""
 _MAX_TEXT = 1000
 
 
@@ -72,6 +81,22 @@ def recover(connection: apsw.Connection, *, now: int, owner: str) -> int:
     """Give back what others than this owner hold; how many that were."""
     connection.execute(_RECOVER, (now, owner))
     return connection.changes()
+
+
+def later(connection: apsw.Connection, sink: str, *, now: int, longest: int, limit: int) -> Sequence[int]:
+    """Deliveries that are due later than any honest wait explains. It may walk over many replays that are planned for
+    later, so it is no work for the one who holds the lock."""
+    given = {"sink": sink, "latest": now + longest, "longest": longest, "limit": limit}
+    return [row[0] for row in connection.execute(_LATER, given)]
+
+
+def bring_forward(connection: apsw.Connection, deliveries: Sequence[int], *, latest: int) -> int:
+    """Make these due then, unless they are by now; how many were not."""
+    brought = 0
+    for each in deliveries:
+        connection.execute(_BRING_FORWARD, (each, latest))
+        brought += connection.changes()
+    return brought
 
 
 def _event_row(connection: apsw.Connection, sequence: int) -> Row:
