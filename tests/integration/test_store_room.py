@@ -15,7 +15,7 @@ from relay.errors import StoreUnavailable
 from relay.model import Delivered
 from relay.stores import sqlite
 from relay.stores.sqlite import SqliteStore
-from relay.stores.sqlite.room import Room
+from relay.stores.sqlite.room import Room, probe
 from tests.fakes.admissions import NOON, admission
 from tests.running import Relay, payload, relay_running, until
 
@@ -173,7 +173,7 @@ async def test_the_probe_leaves_nothing_behind(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "relay.db")
     tables = "SELECT count(*) FROM sqlite_schema"
     before = await store._read(lambda connection: connection.execute(tables).get)
-    await store._writer.submit(sqlite.probe)
+    await store._writer.submit(probe)
     assert await store._read(lambda connection: connection.execute(tables).get) == before
     await store.accept(admission("crm", received_at=datetime.now(UTC)))
     await store.close()
