@@ -43,6 +43,8 @@ _KEEP_ALIVE = 15.0
 _LINGER = 1.0
 _HEADER_TIME = 2.0
 _PURGE_EVERY = 60.0
+_PURGE_COST = 20
+"""The pause is so many times as long as the walk took: one over a million events that wait is not made all the time."""
 _PURGE_AT_ONCE = 200
 """Events looked at in one commit: few, so that no answer waits long behind it."""
 _SAMPLE_AGE = 2.0
@@ -61,6 +63,7 @@ class App:
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._sample_again = float("-inf")
+        self._runners: dict[str, web.AppRunner] = {}
         self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
         self.parts: Parts
         """What is in force."""
@@ -188,6 +191,7 @@ class App:
         self, runner: web.BaseRunner, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
     ) -> Address:
         address = parse_address(listen)
+        self._runners[part] = runner
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
@@ -220,6 +224,8 @@ class App:
     async def _exposition(self) -> bytes:
         loop = asyncio.get_running_loop()
         self.telemetry.store_state(self.store.health())
+        public = self._runners["gateway"].server if "gateway" in self._runners else None
+        self.telemetry.open_connections(0 if public is None else len(public.connections))
         if loop.time() >= self._sample_again:
             started = loop.time()
             self._sample_again = started + _SAMPLE_AGE
@@ -259,16 +265,18 @@ class App:
 
     async def _tend_store(self) -> None:
         """Mend what a wrong clock has left, once, and forget what is past its retention, again and again."""
-        unseen = dict(self.config.sinks)
+        unseen, took, loop = dict(self.config.sinks), 0.0, asyncio.get_running_loop()
         while True:
             with contextlib.suppress(StoreUnavailable):  # counted where it matters; the next turn is near
                 while unseen:
                     name = next(iter(unseen))
                     await self._bring_forward(name, unseen[name])
                     del unseen[name]
-            await asyncio.sleep(_PURGE_EVERY)
+            await asyncio.sleep(max(_PURGE_EVERY, _PURGE_COST * took))
+            started = loop.time()
             with contextlib.suppress(StoreUnavailable):
                 await self._purge()
+            took = loop.time() - started
 
     async def _bring_forward(self, sink: str, options: LaneOptions) -> None:
         """No delivery waits longer than is honest; the clock may have been ahead when its due time was written."""

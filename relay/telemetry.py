@@ -74,6 +74,7 @@ class Telemetry:
         self._restarts = self._counter("producer_restarts", "Kafka producers that broke and were replaced", "sink")
         self._inflight = self._gauge("inflight", "Requests at work now")
         self._connections_closed = self._counter("connections_closed", "Connections that were ended by us", "reason")
+        self._connections = self._gauge("open_connections", "Connections to the public side")
         self._store_errors = self._counter("store_errors", "What the store could not do", "kind")
         self._store_writable = self._gauge("store_writable", "1 while events can be accepted")
         self._store_free = self._gauge("store_free_bytes", "Free space where the store is")
@@ -128,6 +129,10 @@ class Telemetry:
     def inflight(self, count: int) -> None:
         """So many requests are at work."""
         self._inflight.set(count)
+
+    def open_connections(self, count: int) -> None:
+        """So many connections are open, at work or not."""
+        self._connections.set(count)
 
     def event_accepted(self, admission: Admission, acceptance: Acceptance) -> None:
         """An admission was committed, or found to be a duplicate."""

@@ -123,14 +123,14 @@ class RelayProcess:
             )
         relay = cls(process, config, began)
         try:
-            await until(lambda: relay._listens(log), "relay that listens", timeout=START_TIME)
+            await until(lambda: asyncio.to_thread(relay._listens, log), "relay that listens", timeout=START_TIME)
             yield relay
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
 
-    async def _listens(self, log: Path) -> bool:
+    def _listens(self, log: Path) -> bool:
         assert self._process.returncode is None, log.read_text()
         for line in log.read_bytes().splitlines():
             if b'"relay.listening"' in line and line.endswith(b"}"):

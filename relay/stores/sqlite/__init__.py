@@ -257,15 +257,22 @@ class SqliteStore:
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
     ) -> Step[int]:
         """See `Store.purge`."""
-        return await self._writer.submit(
-            partial(
-                ledger.purge,
-                delivered_before=to_micros(delivered_before),
-                dead_before=to_micros(dead_before),
-                after=after,
-                limit=limit,
-            )
+        delivered, dead = to_micros(delivered_before), to_micros(dead_before)
+        found = await self._read(
+            partial(ledger.old, delivered_before=delivered, dead_before=dead, after=after, limit=limit)
         )
+        forgotten, has_old_marks = 0, partial(ledger.has_old_marks, before=delivered)
+        if found.done or await self._read(has_old_marks):
+            forgotten = await self._writer.submit(
+                partial(
+                    ledger.forget,
+                    events=found.done,
+                    settled_before=max(delivered, dead),
+                    marks_before=delivered,
+                    limit=limit,
+                )
+            )
+        return Step(done=forgotten, next=found.next)
 
     def health(self) -> Health:
         """See `Store.health`."""

@@ -39,16 +39,19 @@ _TALLY = """
 SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
   FROM delivery d JOIN event e ON e.seq = d.event"""
 # By age and not by `seq`: what a clock that was ahead has dated must not stand in the way of all that came after it.
-_EXAMINED = """
-SELECT seq, received_at, length(body) FROM event WHERE (received_at, seq) > (?, ?) AND received_at < ?
- ORDER BY received_at, seq LIMIT ?"""
+_OLD = """
+SELECT seq, received_at, length(body),
+       NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.seq
+                      AND (d.state = 'pending'
+                           OR d.settled_at >= iif(d.state = 'dead', :dead_before, :delivered_before)))
+  FROM event WHERE (received_at, seq) > (:moment, :seq) AND received_at < :delivered_before
+ ORDER BY received_at, seq LIMIT :limit"""
 _CURSOR = 1 << 63
 """A step ends at a moment and a `seq`; both are one number for those who go on from there."""
-_PURGE = """
-DELETE FROM event WHERE seq = :seq
-   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = :seq
-                      AND (d.state = 'pending'
-                           OR d.settled_at >= iif(d.state = 'dead', :dead_before, :delivered_before)))"""
+_FORGET = """
+DELETE FROM event WHERE seq = ?1
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = ?1 AND (d.state = 'pending' OR d.settled_at >= ?2))"""
+_OLD_MARK = "SELECT EXISTS (SELECT 1 FROM mark WHERE seen_at < ?)"
 _PURGE_MARKS = """
 DELETE FROM mark WHERE (source, webhook_id, uuid, body_hash) IN (
     SELECT source, webhook_id, uuid, body_hash FROM mark WHERE seen_at < ? ORDER BY seen_at LIMIT ?)"""
@@ -179,25 +182,44 @@ def totals(connection: apsw.Connection) -> Mapping[str, int]:
     return {str(state): int(count) for state, count in connection.execute(sql)}
 
 
-def purge(connection: apsw.Connection, *, delivered_before: int, dead_before: int, after: int, limit: int) -> Step[int]:
-    """Look at the next events, and forget the settled ones past their retention, and marks as old as those.
+def old(
+    connection: apsw.Connection, *, delivered_before: int, dead_before: int, after: int, limit: int
+) -> Step[Sequence[int]]:
+    """Of the next old events those that are settled and past their retention.
 
-    It goes on from where the last step ended: a backlog of a million old events that wait is not walked over again
-    and again.
+    It goes on from where the last step ended, and looks without the lock that writers wait for: events that wait for
+    years may be a million.
     """
-    forgotten = size = 0
-    last: int | None = None
-    rows: list[Row] = connection.execute(_EXAMINED, (*divmod(after, _CURSOR), delivered_before, limit)).fetchall()
-    for sequence, received_at, length in rows:
+    forgettable: list[int] = []
+    size, last = 0, None
+    moment, sequence = divmod(after, _CURSOR)
+    given = {"moment": moment, "seq": sequence, "delivered_before": delivered_before, "dead_before": dead_before}
+    rows: list[Row] = connection.execute(_OLD, given | {"limit": limit}).fetchall()
+    for sequence, received_at, length, settled in rows:
         last = received_at * _CURSOR + sequence
-        connection.execute(_PURGE, {"seq": sequence, "delivered_before": delivered_before, "dead_before": dead_before})
+        if settled:
+            forgettable.append(sequence)
+            size += length
+        if size >= _PURGED_BYTES:
+            return Step(done=forgettable, next=last)
+    return Step(done=forgettable, next=last if len(rows) == limit else None)
+
+
+def has_old_marks(connection: apsw.Connection, *, before: int) -> bool:
+    """Whether there are marks to forget."""
+    return bool(connection.execute(_OLD_MARK, (before,)).get)
+
+
+def forget(
+    connection: apsw.Connection, events: Sequence[int], *, settled_before: int, marks_before: int, limit: int
+) -> int:
+    """Forget these events, unless somebody has replayed one meanwhile, and some old marks; how many events it were."""
+    forgotten = 0
+    for sequence in events:
+        connection.execute(_FORGET, (sequence, settled_before))
         forgotten += connection.changes()
-        if (size := size + length) >= _PURGED_BYTES:
-            break
-    else:
-        last = last if len(rows) == limit else None
-    connection.execute(_PURGE_MARKS, (delivered_before, limit * _MARKS_PER_EVENT))
-    return Step(done=forgotten, next=last)
+    connection.execute(_PURGE_MARKS, (marks_before, limit * _MARKS_PER_EVENT))
+    return forgotten
 
 
 def _attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:
