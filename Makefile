@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz bench-outage kafka kafka-jars promtool schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage kafka kafka-jars promtool schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long 
 
 bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
 	@$(BIN)/python -m bench.outage
+
+million: $(READY) ## start on a million deliveries that wait, and measure (DELIVERIES, SECONDS)
+	@$(BIN)/python -m tests.scale.million --deliveries $(or $(DELIVERIES),1000000) --seconds $(or $(SECONDS),60)
 
 kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka

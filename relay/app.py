@@ -63,7 +63,7 @@ class App:
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._sample_again = float("-inf")
-        self._runners: dict[str, web.AppRunner] = {}
+        self._runners: dict[str, web.BaseRunner] = {}
         self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
         self.parts: Parts
         """What is in force."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from tests.fakes.http import WAIT
 from tests.fakes.keys import key_pair
 from tests.running import write_config
 
+RELAY = ("relay",)
+"""The module that is run."""
 END = 20.0
 """Seconds that a process may take to end."""
 
@@ -69,29 +71,35 @@ class Serving:
                     return self.lines[-1]
         raise AssertionError(f"no {moment} in the log: {self.lines}")
 
-    async def ended(self) -> int:
-        """The exit code; the rest of the log is in `lines` then."""
+    async def read_on(self) -> None:
+        """Read the log to its end."""
         assert self.process.stderr is not None
         async with asyncio.timeout(END):
             rest = await self.process.stderr.read()
-            code = await self.process.wait()
         self.lines += [orjson.loads(line) for line in rest.splitlines()]
-        return code
+
+    async def ended(self) -> int:
+        """The exit code; the rest of the log is in `lines` then."""
+        await self.read_on()
+        async with asyncio.timeout(END):
+            return await self.process.wait()
 
 
 @asynccontextmanager
-async def serving(folder: Path, **parts: Any) -> AsyncIterator[Serving]:
+async def serving(folder: Path, *, program: Sequence[str] = RELAY, **parts: Any) -> AsyncIterator[Serving]:
     """`relay serve` with the configuration of `tests.running.config`; killed at the end if it still runs."""
     file = await asyncio.to_thread(lambda: write_config(folder, **parts))
-    async with serving_file(file) as process:
+    async with serving_file(file, program=program) as process:
         yield process
 
 
 @asynccontextmanager
-async def serving_file(file: Path, *options: str, **env: str) -> AsyncIterator[Serving]:
+async def serving_file(
+    file: Path, *options: str, program: Sequence[str] = RELAY, **env: str
+) -> AsyncIterator[Serving]:
     """`relay serve -c file`, once it listens."""
     key_pair()  # made before the process is waited for
-    process = await _spawn(("serve", "-c", str(file), *options), file.parent, env)
+    process = await _spawn(("serve", "-c", str(file), *options), file.parent, env, program)
     try:
         found = Serving(process)
         listening = await found.logged("relay.listening")
@@ -101,9 +109,11 @@ async def serving_file(file: Path, *options: str, **env: str) -> AsyncIterator[S
         await _end(process)
 
 
-async def _spawn(arguments: tuple[str, ...], cwd: Path | None, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+async def _spawn(
+    arguments: tuple[str, ...], cwd: Path | None, env: Mapping[str, str], program: Sequence[str] = RELAY
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", *arguments,
+        sys.executable, "-m", *program, *arguments,
         cwd=cwd, env=environment(**env), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=1024 * 1024,
     )  # fmt: skip

@@ -113,7 +113,7 @@ async def test_an_address_that_this_machine_has_not(tmp_path: Path) -> None:
 async def test_without_a_key_it_starts_and_says_so(tmp_path: Path) -> None:
     async with FakeHttp() as gone:
         url = gone.url + PATH
-    parts = {"sources": {"dyte": {"public_key_url": url}}}
+    parts: dict[str, Any] = {"sources": {"dyte": {"public_key_url": url}}}
     async with serving(tmp_path, **parts) as process, sender(f"http://{process.gateway}") as posting:
         answer = await posting.post()
         assert (answer.status, answer.json["status"]) == (503, "no_key")
@@ -129,7 +129,7 @@ async def test_a_key_that_comes_later_heals_it(tmp_path: Path) -> None:
     server = FakeKeyServer()
     await server.start()
     await server.stop()
-    parts = {"sources": {"dyte": {"public_key_url": server.key_url}}}
+    parts: dict[str, Any] = {"sources": {"dyte": {"public_key_url": server.key_url}}}
     async with serving(tmp_path, **parts) as process, sender(f"http://{process.gateway}") as posting:
         assert (await posting.post()).status == 503
         await server.start()

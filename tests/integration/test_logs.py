@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from logging.handlers import QueueListener
+from pathlib import Path
 from queue import Queue
 
 import pytest
 
 from relay import logs
+from relay.app import running
+from relay.config import load
+from relay.telemetry import Telemetry
+from tests.running import payload, samples, sender, write_config
 
 HOSTILE = "a\x1b[31mb\r\nc\u202ed \x9b2J\x00"
 log = logging.getLogger("relay")
@@ -130,3 +137,29 @@ def test_the_end_does_not_wait_for_a_reader_that_hangs(monkeypatch: pytest.Monke
     listener.queue.put_nowait(logging.makeLogRecord({"msg": "line"}))
     assert logs.stop(listener) is False
     read.set()
+
+
+async def test_a_log_that_nobody_reads_delays_no_answer_and_what_it_lost_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_QUEUE_LINES", 10)
+    reading, writing = os.pipe()
+    telemetry = Telemetry()
+    with os.fdopen(writing, "w", buffering=1) as unread:
+        monkeypatch.setattr("sys.stderr", unread)
+        listener = logs.start("json", "info", on_drop=telemetry.log_dropped)
+        async with running(load(write_config(tmp_path), {}), telemetry=telemetry) as app:
+            async with sender(f"http://{app.gateway_address}") as posting:
+                answers = [await posting.post(payload(count=number)) for number in range(300)]
+        assert {answer.status for answer in answers} == {200}
+        assert samples(telemetry.exposition())["relay_log_dropped_total"] > 100
+        read = threading.Thread(target=_read_to_the_end, args=(reading,))
+        read.start()
+        assert await asyncio.to_thread(logs.stop, listener)
+    read.join()
+
+
+def _read_to_the_end(pipe: int) -> None:
+    with os.fdopen(pipe, "rb") as stream:
+        while stream.read(65536):
+            pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from relay.stores.sqlite.connection import connect, open_file
 from relay.stores.sqlite.writer import GROUP, Writer
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.failing_vfs import NAME, FailingVfs, failing_vfs
+from tests.fakes.writing import Plug
 
 LEASE = timedelta(seconds=60)
 
@@ -33,24 +33,6 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
     yield opened
     async with asyncio.timeout(10):
         await opened.close()
-
-
-class Plug:
-    """Work that keeps the writer busy until it is pulled."""
-
-    def __init__(self) -> None:
-        self._pulled = threading.Event()
-        self._begun = threading.Event()
-
-    def __call__(self, _: apsw.Connection) -> None:
-        self._begun.set()
-        assert self._pulled.wait(10)
-
-    async def begun(self) -> None:
-        assert await asyncio.to_thread(self._begun.wait, 10)
-
-    def pull(self) -> None:
-        self._pulled.set()
 
 
 # Group commit

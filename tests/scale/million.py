@@ -1,8 +1,10 @@
 """The relay on a store with a million deliveries that wait, compared with an empty one: `make million`.
 
-Sinks hang, are slow or take everything; webhooks come in all the while. Nothing is asserted here but that all are answered
-200: the figures depend on the machine, so they are shown beside their targets.
+Sinks hang, are slow or take everything; webhooks come in all the while. Nothing is asserted here: the figures depend on
+the machine, so they are shown beside their targets.
 """
+
+# ruff: noqa: T201 - it is a command, and prints what it found
 
 from __future__ import annotations
 

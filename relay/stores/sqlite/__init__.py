@@ -261,18 +261,13 @@ class SqliteStore:
         found = await self._read(
             partial(ledger.old, delivered_before=delivered, dead_before=dead, after=after, limit=limit)
         )
-        forgotten, has_old_marks = 0, partial(ledger.has_old_marks, before=delivered)
-        if found.done or await self._read(has_old_marks):
-            forgotten = await self._writer.submit(
-                partial(
-                    ledger.forget,
-                    events=found.done,
-                    settled_before=max(delivered, dead),
-                    marks_before=delivered,
-                    limit=limit,
-                )
-            )
-        return Step(done=forgotten, next=found.next)
+        has_old_marks = await self._read(partial(ledger.has_old_marks, before=delivered))
+        if not found.done and not has_old_marks:
+            return Step(done=0, next=found.next)
+        forget = partial(
+            ledger.forget, events=found.done, settled_before=max(delivered, dead), marks_before=delivered, limit=limit
+        )
+        return Step(done=await self._writer.submit(forget), next=found.next)
 
     def health(self) -> Health:
         """See `Store.health`."""
