@@ -148,15 +148,18 @@ async def test_a_log_that_nobody_reads_delays_no_answer_and_what_it_lost_is_coun
     with os.fdopen(writing, "w", buffering=1) as unread:
         monkeypatch.setattr("sys.stderr", unread)
         listener = logs.start("json", "info", on_drop=telemetry.log_dropped)
-        async with running(load(write_config(tmp_path), {}), telemetry=telemetry) as app:
-            async with sender(f"http://{app.gateway_address}") as posting:
+        try:
+            async with running(load(write_config(tmp_path), {}), telemetry=telemetry) as app, sender("") as posting:
+                posting.base = f"http://{app.gateway_address}"
                 answers = [await posting.post(payload(count=number)) for number in range(300)]
-        assert {answer.status for answer in answers} == {200}
-        assert samples(telemetry.exposition())["relay_log_dropped_total"] > 100
-        read = threading.Thread(target=_read_to_the_end, args=(reading,))
-        read.start()
-        assert await asyncio.to_thread(logs.stop, listener)
-    read.join()
+            assert {answer.status for answer in answers} == {200}
+            assert samples(telemetry.exposition())["relay_log_dropped_total"] > 100
+        finally:  # whatever waits for the pipe would wait for ever
+            reader = threading.Thread(target=_read_to_the_end, args=(reading,))
+            reader.start()
+            stopped = await asyncio.to_thread(logs.stop, listener)
+    reader.join()
+    assert stopped
 
 
 def _read_to_the_end(pipe: int) -> None:

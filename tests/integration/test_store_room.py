@@ -43,6 +43,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     made = Disk()
     monkeypatch.setattr(sqlite.SqliteStore, "open", partial(SqliteStore.open, measured_by=made.measure))
     monkeypatch.setattr("relay.stores.sqlite._MEASURE_EVERY", 0.02)
+    monkeypatch.setattr("relay.stores.sqlite._CHECKPOINT_EVERY", 0.02)
     return made
 
 
@@ -72,7 +73,7 @@ def test_when_there_is_room(free: int, inside: int, min_free: int, *, refused: b
 
 def test_the_obstacle_says_what_to_do() -> None:
     assert room(96 * MIB).obstacle == (
-        "only 96 MiB are free in data, and gateway.min_free is 128MiB: new events are refused, deliveries go on; "
+        "only 96.0 MiB are free in data, and gateway.min_free is 128MiB: new events are refused, deliveries go on; "
         "make room there, or lower it"
     )
 
@@ -94,11 +95,16 @@ async def test_below_the_mark_events_are_refused_and_above_it_taken_again(tmp_pa
         assert metrics["relay_store_free_bytes"] == 100 * MIB
         assert metrics['relay_store_errors_total{kind="full"}'] == 1
         assert metrics['relay_requests_total{outcome="store",source="dyte"}'] == 1
+        await until(lambda: log_is_empty(relay), "room that the log gives back")
         disk.free = 128 * MIB
         await until(lambda: is_ready(relay, ready=True), "room")
         assert await answered(relay, 2) == 200
         assert (await relay.metrics())["relay_store_writable"] == 1
         assert (await relay.totals())["routed"] == 2
+
+
+async def log_is_empty(relay: Relay) -> bool:
+    return (await relay.metrics())["relay_store_wal_bytes"] == 0
 
 
 async def is_ready(relay: Relay, *, ready: bool) -> bool:

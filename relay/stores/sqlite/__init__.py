@@ -328,7 +328,7 @@ class SqliteStore:
 
     def _checkpoint(self, connection: apsw.Connection) -> Checkpoint:
         try:
-            return checkpoint(connection, self._path)
+            return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle))
         finally:
             self._log_bytes = log_bytes(self._path)
             self._room.inside = connection.pragma("freelist_count") * connection.pragma("page_size")

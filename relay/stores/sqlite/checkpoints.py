@@ -24,12 +24,16 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def checkpoint(connection: apsw.Connection, path: Path) -> Checkpoint:
-    """Move what can be moved. BUSY: somebody still reads what is old, so the log grows until he ends."""
+def checkpoint(connection: apsw.Connection, path: Path, *, short_of_room: bool = False) -> Checkpoint:
+    """Move what can be moved. BUSY: somebody still reads what is old, so the log grows until he ends.
+
+    Where the disk is nearly full, a log that holds nothing any more gives its room back.
+    """
     frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     if moved < frames:
         return Checkpoint.BUSY
-    return _begin_log_anew(connection) if log_bytes(path) > LOG_LIMIT else Checkpoint.OK
+    limit = 0 if short_of_room else LOG_LIMIT
+    return _begin_log_anew(connection) if log_bytes(path) > limit else Checkpoint.OK
 
 
 def _begin_log_anew(connection: apsw.Connection) -> Checkpoint:

@@ -65,7 +65,7 @@ class Room:
         if usable >= self._min_free:
             return ""
         return (
-            f"only {usable // _MIB} MiB are free in {self._folder}, and gateway.min_free is "
+            f"only {usable / _MIB:.1f} MiB are free in {self._folder}, and gateway.min_free is "
             f"{format_size(self._min_free)}: new events are refused, deliveries go on; make room there, or lower it"
         )
 
