@@ -19,6 +19,7 @@ from relay.stores import open_store
 from relay.stores.migrations import Migration, migrations
 from relay.stores.sqlite import SqliteStore, connection
 from relay.stores.sqlite.connection import APPLICATION_ID, connect
+from relay.stores.sqlite.upkeep import Upkeep
 from tests.fakes.admissions import admission
 
 LEASE = timedelta(seconds=60)
@@ -257,7 +258,7 @@ async def test_the_log_is_moved_into_the_file_and_begins_anew(path: Path, monkey
     await store.accept(admission("crm", body=b"x" * 500_000))
     log = path.with_name("relay.db-wal")
     assert (size(log) or 0) > 500_000
-    await store._read(store._checkpoint)
+    await store._read(store._upkeep.checkpoint)
     assert size(log) == 0
     assert (size(path) or 0) > 500_000
     await store.close()
@@ -272,7 +273,7 @@ async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, mon
     async def checkpoint() -> None:
         for _ in range(40):
             try:
-                await store._read(store._checkpoint)
+                await store._read(store._upkeep.checkpoint)
             except StoreUnavailable as error:
                 assert error.kind == "busy"  # noqa: PT017 - any kind but this one is the failure
 
@@ -291,12 +292,12 @@ async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, mon
 
 
 async def test_an_io_error_of_a_checkpoint_ends_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.stores.sqlite._CHECKPOINT_EVERY", 0.001)
+    monkeypatch.setattr("relay.stores.sqlite.upkeep._CHECKPOINT_EVERY", 0.001)
 
-    def fail(_: SqliteStore, __: apsw.Connection) -> None:
+    def fail(_: Upkeep, __: apsw.Connection) -> None:
         raise apsw.IOError("disk I/O error")
 
-    monkeypatch.setattr(SqliteStore, "_checkpoint", fail)
+    monkeypatch.setattr(Upkeep, "checkpoint", fail)
     store = await SqliteStore.open(path)
     async with asyncio.timeout(10):
         assert (await store.failed()).kind == "io"

@@ -146,7 +146,7 @@ async def at_work(relay: Relay, count: int) -> bool:
 async def test_a_log_that_a_reader_holds_shows_and_shrinks_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.stores.sqlite._CHECKPOINT_EVERY", 0.02)
+    monkeypatch.setattr("relay.stores.sqlite.upkeep._CHECKPOINT_EVERY", 0.02)
     monkeypatch.setattr("relay.stores.sqlite.checkpoints.LOG_LIMIT", 200_000)
     async with relay_running(tmp_path) as relay:
         await relay.post()
@@ -192,10 +192,10 @@ async def test_no_writer_waits_for_a_log_that_a_reader_holds(tmp_path: Path, mon
             def __getattr__(self, name: str) -> object:
                 return getattr(store._reading, name)
 
-        assert store._checkpoint(Watched()) is Checkpoint.BUSY  # type: ignore[arg-type]
+        assert store._upkeep.checkpoint(Watched()) is Checkpoint.BUSY  # type: ignore[arg-type]
         rows.close()
         assert modes == [apsw.SQLITE_CHECKPOINT_PASSIVE]
-        assert store._checkpoint(Watched()) is Checkpoint.OK  # type: ignore[arg-type]
+        assert store._upkeep.checkpoint(Watched()) is Checkpoint.OK  # type: ignore[arg-type]
         assert modes[1:] == [apsw.SQLITE_CHECKPOINT_PASSIVE, apsw.SQLITE_CHECKPOINT_TRUNCATE]
     assert store.health().log_bytes == 0
     await store.close()
@@ -240,8 +240,12 @@ async def test_old_events_that_wait_are_walked_over_beside_the_writer(
     store = await SqliteStore.open(tmp_path / "relay.db")
     await store._writer.submit(lambda connection: connection.execute("DELETE FROM mark"))
     written: list[object] = []
-    submit = store._writer.submit
-    monkeypatch.setattr(store._writer, "submit", lambda work: (written.append(work), submit(work))[1])
+
+    async def submit(work: object) -> int:
+        written.append(work)
+        return 0
+
+    monkeypatch.setattr(store._writer, "submit", submit)
     instructions = 0
 
     def count() -> bool:

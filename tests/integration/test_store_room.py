@@ -42,8 +42,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Every store that is opened sees this one."""
     made = Disk()
     monkeypatch.setattr(sqlite.SqliteStore, "open", partial(SqliteStore.open, measured_by=made.measure))
-    monkeypatch.setattr("relay.stores.sqlite._MEASURE_EVERY", 0.02)
-    monkeypatch.setattr("relay.stores.sqlite._CHECKPOINT_EVERY", 0.02)
+    monkeypatch.setattr("relay.stores.sqlite.upkeep._MEASURE_EVERY", 0.02)
+    monkeypatch.setattr("relay.stores.sqlite.upkeep._CHECKPOINT_EVERY", 0.02)
     return made
 
 
@@ -133,7 +133,7 @@ async def obstructed(store: SqliteStore) -> bool:
 async def test_no_answer_waits_for_the_measurement(tmp_path: Path, disk: Disk) -> None:
     """It is made by a timer: a file system that hangs there must not hang here."""
     store = await SqliteStore.open(tmp_path / "relay.db", min_free=128 * MIB)
-    store._upkeep[1].cancel()
+    store._upkeep._tasks[1].cancel()
     looks = disk.looks
     for _ in range(20):
         await store.accept(admission("crm"))

@@ -88,9 +88,12 @@ class Load:
         async def one(body: bytes, headers: dict[str, str]) -> None:
             nonlocal refused
             started = perf_counter()
-            answer = await posting.post(body, headers=headers)
+            try:
+                answered = (await posting.post(body, headers=headers)).status == 200
+            except (aiohttp.ClientError, TimeoutError):
+                answered = False
             took.append(perf_counter() - started)
-            refused += answer.status != 200
+            refused += not answered
 
         started = perf_counter()
         async with asyncio.TaskGroup() as group:

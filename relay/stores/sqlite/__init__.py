@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,17 +29,14 @@ from relay.model import (
 )
 from relay.ports import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
-from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
 from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.presence import Presence
-from relay.stores.sqlite.room import FreeBytes, Room, free_bytes, probe
+from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.rows import from_micros, to_micros
+from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
-
-_CHECKPOINT_EVERY = 1.0
-_MEASURE_EVERY = 0.5
 
 
 class SqliteStore:
@@ -51,18 +47,13 @@ class SqliteStore:
         self._room = room
         self._closed = False
         self._owner = new_owner()
-        self._log_bytes = log_bytes(path)
         self._presence: Presence | None = None
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
-        self._checkpoint_listeners: list[Callable[[Checkpoint], None]] = []
         self._writer = Writer(writing, on_commit=self._committed)
-        self._upkeep = [
-            asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
-            asyncio.create_task(self._measure_regularly(), name="store-room"),
-        ]
+        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer)
 
     @classmethod
     async def open(
@@ -272,7 +263,7 @@ class SqliteStore:
     def health(self) -> Health:
         """See `Store.health`."""
         obstacle = self._room.obstacle if self._writer.alive else f"{self._writer.ending}; the relay must be restarted"
-        return Health(obstacle=obstacle, free_bytes=self._room.free, log_bytes=self._log_bytes)
+        return Health(obstacle=obstacle, free_bytes=self._room.free, log_bytes=self._upkeep.log_bytes)
 
     async def failed(self) -> StoreUnavailable:
         """See `Store.failed`."""
@@ -284,14 +275,12 @@ class SqliteStore:
 
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """See `Store.on_checkpoint`."""
-        self._checkpoint_listeners.append(listener)
+        self._upkeep.listeners.append(listener)
 
     async def close(self) -> None:
         """See `Store.close`."""
         self._closed = True
-        for task in self._upkeep:
-            task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._upkeep.end()
         await self._writer.close()
         await asyncio.to_thread(self._reader.shutdown)
         self._reading.close()
@@ -313,32 +302,3 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._reading)
         except apsw.Error as error:
             raise classify(error) from error
-
-    async def _checkpoint_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(_CHECKPOINT_EVERY)
-            try:
-                ended = await self._read(self._checkpoint)
-            except StoreUnavailable as error:  # busy or full: the log grows until the next turn succeeds
-                ended = Checkpoint.BUSY if error.kind == "busy" else Checkpoint.FAILED
-                if error.kind == "io":
-                    self._writer.give_up(error)
-            for listener in self._checkpoint_listeners:
-                listener(ended)
-
-    def _checkpoint(self, connection: apsw.Connection) -> Checkpoint:
-        try:
-            return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle))
-        finally:
-            self._log_bytes = log_bytes(self._path)
-            self._room.inside = connection.pragma("freelist_count") * connection.pragma("page_size")
-
-    async def _measure_regularly(self) -> None:
-        """Look how much room there is, and where a commit found none, whether that is over."""
-        while True:
-            await asyncio.sleep(_MEASURE_EVERY)
-            await asyncio.to_thread(self._room.measure)
-            if self._room.full and not self._room.shortage:
-                with suppress(StoreUnavailable):
-                    await self._writer.submit(probe)
-                    self._room.full = False

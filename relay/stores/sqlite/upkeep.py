@@ -1,0 +1,75 @@
+"""What a store does by itself, beside its answers: move its log, and look how much room there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+
+from relay.errors import StoreUnavailable
+from relay.ports import Checkpoint
+from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
+from relay.stores.sqlite.room import Room, probe
+from relay.stores.sqlite.writer import Writer
+
+Read: TypeAlias = Callable[[Callable[[apsw.Connection], Checkpoint]], Awaitable[Checkpoint]]
+"""Does something on the connection that reads, in its thread."""
+
+_CHECKPOINT_EVERY = 1.0
+_MEASURE_EVERY = 0.5
+
+
+class Upkeep:
+    """Goes on until it is ended."""
+
+    def __init__(self, path: Path, room: Room, *, read: Read, writer: Writer) -> None:
+        self.log_bytes = log_bytes(path)
+        self.listeners: list[Callable[[Checkpoint], None]] = []
+        self._path = path
+        self._room = room
+        self._read = read
+        self._writer = writer
+        self._tasks = [
+            asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
+            asyncio.create_task(self._measure_regularly(), name="store-room"),
+        ]
+
+    async def end(self) -> None:
+        """Do nothing more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def checkpoint(self, connection: apsw.Connection) -> Checkpoint:
+        """Move the log, and look what that has left."""
+        try:
+            return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle))
+        finally:
+            self.log_bytes = log_bytes(self._path)
+            self._room.inside = connection.pragma("freelist_count") * connection.pragma("page_size")
+
+    async def _checkpoint_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECKPOINT_EVERY)
+            try:
+                ended = await self._read(self.checkpoint)
+            except StoreUnavailable as error:  # busy or full: the log grows until the next turn succeeds
+                ended = Checkpoint.BUSY if error.kind == "busy" else Checkpoint.FAILED
+                if error.kind == "io":
+                    self._writer.give_up(error)
+            for listener in self.listeners:
+                listener(ended)
+
+    async def _measure_regularly(self) -> None:
+        """Look how much room there is, and where a commit found none, whether that is over."""
+        while True:
+            await asyncio.sleep(_MEASURE_EVERY)
+            await asyncio.to_thread(self._room.measure)
+            if self._room.full and not self._room.shortage:
+                with suppress(StoreUnavailable):
+                    await self._writer.submit(probe)
+                    self._room.full = False
