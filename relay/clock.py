@@ -2,7 +2,7 @@
 
 A wall clock may be wrong, and then somebody sets it: it jumps. What people and receivers are told is wall time all the
 same. What is due, and for how long a delivery is leased, goes by *steady* time, which a clock that is set back does not
-turn back; and the time that a clock set forward has skipped makes nothing older. See docs/decisions/0011.
+turn back; and the time that a clock set forward has skipped makes nothing older. See docs/decisions/0013.
 """
 
 from __future__ import annotations

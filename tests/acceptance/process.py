@@ -94,9 +94,7 @@ async def serving(folder: Path, *, program: Sequence[str] = RELAY, **parts: Any)
 
 
 @asynccontextmanager
-async def serving_file(
-    file: Path, *options: str, program: Sequence[str] = RELAY, **env: str
-) -> AsyncIterator[Serving]:
+async def serving_file(file: Path, *options: str, program: Sequence[str] = RELAY, **env: str) -> AsyncIterator[Serving]:
     """`relay serve -c file`, once it listens."""
     key_pair()  # made before the process is waited for
     process = await _spawn(("serve", "-c", str(file), *options), file.parent, env, program)
