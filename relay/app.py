@@ -13,7 +13,9 @@ from datetime import timedelta
 import aiohttp
 from aiohttp import web
 
-from relay.admin import Admin, Readiness
+from relay.admin import Admin, AdminOptions, Readiness
+from relay.admin.access import Access
+from relay.admin.api import Api
 from relay.assembly import Assembly, Parts, changed_sinks
 from relay.clock import SystemClock
 from relay.config import Address, Config, parse_address
@@ -22,9 +24,10 @@ from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
 from relay.gateway import SERVER_NAME, Gateway, GatewayOptions, Source
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
-from relay.model import GateState
+from relay.model import GateState, Selection
 from relay.options import LaneOptions
 from relay.ports import Clock, Sink
+from relay.replaying import Schedule, replay
 from relay.retry import longest_wait
 from relay.server import Limits, Server, check_library
 from relay.stores import open_store
@@ -116,9 +119,7 @@ class App:
         self.telemetry.config_applied(config.hash)
         self.telemetry.recovered(await self._recover())
         self.dispatcher.obey(await self.store.wishes())
-        self.admin_address = await self._listen(
-            private_runner(Admin(exposition=self._exposition, readiness=self.readiness)), "admin", config.admin.listen
-        )
+        self.admin_address = await self._listen(private_runner(self._admin(config.admin)), "admin", config.admin.listen)
         self._watch(self.store.failed(), "store")
         self._watch(self._tend_store(), "upkeep")
         self.dispatcher.start()
@@ -133,6 +134,14 @@ class App:
             config.gateway.listen,
             idle=self._gateway.idle,
         )
+
+    def _admin(self, options: AdminOptions) -> Admin:
+        access = Access(options.token, now=asyncio.get_running_loop().time)
+        api = Api(self.store, access=access, replay=self._replay, clock=self._clock)
+        return Admin(exposition=self._exposition, readiness=self.readiness, api=api)
+
+    async def _replay(self, selection: Selection, spacing: timedelta) -> int:
+        return await replay(self.store, selection, Schedule(began=self._clock.now(), spacing=spacing))
 
     async def _recover(self) -> int:
         """Give back at once what an earlier process had begun when it died."""

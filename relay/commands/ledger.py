@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -25,6 +23,7 @@ from relay.commands.output import (
 from relay.commands.output import run as run_async
 from relay.model import DeliveryState, EventState
 from relay.ports import DeliveryRecord, EventRecord
+from relay.views import Body, delivery_view, event_view
 
 limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most.")
 
@@ -75,7 +74,7 @@ def list_events(
 
     records = run_async(read())
     if as_json:
-        print_json([event_json(record) for record in records])
+        print_json([event_view(record) for record in records])
         return
     if not records:
         out.print("no events")
@@ -87,16 +86,19 @@ def list_events(
 @events.command("show")
 @config_option
 @click.argument("event_id")
-@click.option("--body", "with_body", is_flag=True, help="Print the body too. It may hold personal data and links.")
+@click.option("--body", "with_body", is_flag=True, help="Print the body too, without keys and presigned links.")
+@click.option("--reveal", is_flag=True, help="Print the whole body, as it was signed.")
 @json_option
-def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool) -> None:  # noqa: FBT001
+def show_event(config_path: Path, event_id: str, with_body: bool, reveal: bool, as_json: bool) -> None:  # noqa: FBT001
     """Show one event and its deliveries, by our id, the start of it, or the sender's uuid.
 
     \b
     Examples:
       relay events show 01990f3c-5a12-7abc
       relay events show 01990f3c-5a12-7abc --body
+      relay events show 01990f3c-5a12-7abc --reveal
     """
+    body = Body.WHOLE if reveal else Body.CONCEALED if with_body else Body.NONE
 
     async def read() -> tuple[EventRecord | None, list[DeliveryRecord]]:
         async with existing_store(config_path) as store:
@@ -110,11 +112,10 @@ def show_event(config_path: Path, event_id: str, with_body: bool, as_json: bool)
         no_event(event_id)
     if as_json:
         print_json(
-            event_json(record, with_body=with_body)
-            | {"deliveries": [_delivery_json(delivery) for delivery in deliveries_of_it]}
+            event_view(record, body=body) | {"deliveries": [delivery_view(delivery) for delivery in deliveries_of_it]}
         )
         return
-    _print_event(record, with_body=with_body)
+    _print_event(record, body=body)
     out.print()
     _print_deliveries(deliveries_of_it)
 
@@ -165,13 +166,13 @@ def list_deliveries(
 
     records = run_async(read())
     if as_json:
-        print_json([_delivery_json(record) for record in records])
+        print_json([delivery_view(record) for record in records])
         return
     _print_deliveries(records)
 
 
-def _print_event(record: EventRecord, *, with_body: bool) -> None:
-    for name, value in event_json(record, with_body=with_body).items():
+def _print_event(record: EventRecord, *, body: Body) -> None:
+    for name, value in event_view(record, body=body).items():
         text = ", ".join(f"{key}: {each}" for key, each in value.items()) if isinstance(value, dict) else value
         if text not in (None, ""):
             out.print(f"{name:14}{plain(str(text), keep=chr(10))}", markup=False)
@@ -211,34 +212,3 @@ def _result(record: DeliveryRecord) -> str:
 def _short(event_id: str) -> str:
     """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
     return event_id[:18]
-
-
-def event_json(record: EventRecord, *, with_body: bool = False) -> dict[str, object]:
-    """An event for machines."""
-    event = record.event
-    found: dict[str, object] = {
-        "id": event.id,
-        "state": record.state,
-        "detail": record.detail,
-        "source": event.source,
-        "type": event.type,
-        "accepted": event.received_at.isoformat(),
-        "meeting": event.meeting,
-        "session": event.session,
-        "organization": event.organization,
-        "stream": event.stream,
-        "uuid": event.uuid,
-        "webhook_id": event.webhook_id,
-        "defect": event.defect,
-        "headers": dict(event.headers),
-        "bytes": len(event.body),
-    }
-    if with_body and event.defect is None:
-        found["body"] = event.body.decode()
-    elif with_body:
-        found["body_base64"] = base64.b64encode(event.body).decode()
-    return found
-
-
-def _delivery_json(record: DeliveryRecord) -> dict[str, object]:
-    return asdict(record)

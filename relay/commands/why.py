@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
-from relay.commands.ledger import event_json
 from relay.commands.output import (
     config_option,
     counted,
@@ -33,6 +31,7 @@ from relay.config import glance
 from relay.model import DeliveryState
 from relay.ports import DeliveryRecord
 from relay.routing import Decision, Miss, RouteOptions
+from relay.views import delivery_view, event_view
 
 _STYLES = {DeliveryState.DELIVERED: "green", DeliveryState.DEAD: "red", DeliveryState.PENDING: "yellow"}
 _LONGEST = 80
@@ -174,7 +173,7 @@ def _indented(text: str, style: str = "") -> None:
 
 def _json(story: Story, now: datetime) -> dict[str, object]:
     return {
-        "event": event_json(story.event),
+        "event": event_view(story.event),
         "advice": story.advice,
         "routes": [_decision_json(options, decision) for options, decision in story.decisions],
         "deliveries": [_delivery_json(story, delivery, now) for delivery in story.deliveries],
@@ -200,4 +199,4 @@ def _decision_json(options: RouteOptions, decision: Decision) -> dict[str, objec
 def _delivery_json(story: Story, delivery: DeliveryRecord, now: datetime) -> dict[str, object]:
     first = story.ahead.get(delivery.id)
     waits = {"holds": story.holds(delivery, now), "waits_for": None if first is None else first.event_id}
-    return asdict(delivery) | waits
+    return delivery_view(delivery) | waits
