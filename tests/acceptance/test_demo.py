@@ -43,7 +43,7 @@ async def test_it_stays_until_it_is_told_to_end(tmp_path: Path, number: signal.S
     async with kept_demo(tmp_path) as (process, said):
         assert _left(tmp_path) != []
         commands = [line.strip() for line in said if line.startswith("  relay ")]
-        assert len(commands) == 3
+        assert len(commands) == 4
         for command in commands if number is signal.SIGINT else ():
             ended = await relay(*shlex.split(command)[1:])
             assert ended.code == 0, (command, ended)
