@@ -158,6 +158,19 @@ async def test_a_pending_one_is_hurried_and_is_no_replay(store: Store) -> None:
     assert await replay(store, at=NOON + SECOND) == 0, "somebody is at work on it"
 
 
+async def test_planned_replays_are_hurried_too_and_keep_their_order(store: Store) -> None:
+    events = [await settled(store, DEAD, order_key="m", meeting="m") for _ in range(3)]
+    assert await replay(store, spacing=timedelta(days=365)) == 3
+    [first] = await claim(store, LATER)
+    await settle(store, DONE, first, now=LATER)
+    assert await claim(store, LATER) == [], "the next one is planned for next year"
+    assert await replay(store, only(DeliveryState.PENDING)) == 2
+    for event_id in events[1:]:
+        [due] = await claim(store, LATER)
+        assert (due.event.id, due.replay) == (event_id, 1)
+        await settle(store, DONE, due, now=LATER)
+
+
 async def test_a_selection_takes_what_it_names_and_nothing_else(store: Store) -> None:
     dead = await settled(store, DEAD, "crm", "audit", meeting="m", source="one", received_at=NOON, type="a.b")
     done = await settled(store, DONE, "crm", meeting="n", source="two", received_at=LATER, type="a.c")

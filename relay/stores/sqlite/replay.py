@@ -26,8 +26,10 @@ UPDATE delivery
                                      AND o.order_key = delivery.order_key AND o.state = 'pending' AND o.replay > 0)
                      THEN NULL ELSE ?2 END
  WHERE id = ?1"""
+# A replay that waits for its turn has a time too, before which it does not go.
 _HURRY = """
-UPDATE delivery SET due_at = ?2, tries = 0 WHERE id = ?1 AND owner IS NULL AND due_at > ?2"""
+UPDATE delivery SET due_at = iif(due_at IS NULL, NULL, ?2), replay_at = min(replay_at, ?2), tries = 0
+ WHERE id = ?1 AND owner IS NULL AND (due_at > ?2 OR (due_at IS NULL AND replay_at > ?2))"""
 _REDELIVER = """
 INSERT INTO delivery (event, route, sink, order_key, state, due_at, replay, replay_at, config)
 SELECT e.seq, ?2, ?3, ?4, 'pending',
