@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/views.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage kafka kafka-jars promtool schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool audit schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long 
 bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
 	@$(BIN)/python -m bench.outage
 
+bench-flood: $(READY) ## what thousands of forged webhooks a second cost the genuine ones
+	@$(BIN)/python -m bench.flood
+
 million: $(READY) ## start on a million deliveries that wait, and measure (DELIVERIES, SECONDS)
 	@$(BIN)/python -m tests.scale.million --deliveries $(or $(DELIVERIES),1000000) --seconds $(or $(SECONDS),60)
 
@@ -67,6 +70,10 @@ kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no tes
 
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool
+
+audit: ## look the pinned dependencies up in the databases of known holes (needs the network)
+	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit
+	@build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
 
 schema: $(READY) ## write config/relay.schema.json anew
 	@$(BIN)/relay schema > config/relay.schema.json

@@ -41,6 +41,12 @@ HEALTHY = {
     'relay_events_quarantined_total{reason="organization_not_allowed"}': "1",
     'relay_uuid_conflict_total{source="dyte"}': "1",
     'relay_store_errors_total{kind="busy"}': "1",
+    "relay_store_wal_bytes": "70000000",
+    "relay_recovered_total": "8",
+    "relay_clock_jumps_total": "1",
+    "relay_log_dropped_total": "1",
+    'relay_connections_closed_total{reason="slow_headers"}': "0+1",
+    'relay_producer_restarts_total{sink="events"}': "4",
 }
 FIRST, ONCE_MORE = "_x230 1x10", "3x230 4x10"
 """A counter that appears near the end, or has one more then."""
@@ -74,6 +80,12 @@ FAULTS: dict[str, list[dict[str, str]]] = {
     "RelayUuidConflict": [{'relay_uuid_conflict_total{source="dyte"}': ONCE_MORE}],
     "RelayStoreErrors": [{'relay_store_errors_total{kind="full"}': FIRST}],
     "RelayStoreSpaceLow": [{"relay_store_free_bytes": "900000000"}],
+    "RelayStoreLogGrows": [{"relay_store_wal_bytes": "300000000"}],
+    "RelayRestartedInTheMiddle": [{"relay_recovered_total": "0x235 32x5"}, {"relay_recovered_total": "_x235 32x5"}],
+    "RelayClockSet": [{"relay_clock_jumps_total": "1x230 2x10"}],
+    "RelayLogDropped": [{"relay_log_dropped_total": "1x230 9x10"}],
+    "RelayTooManyConnections": [{'relay_connections_closed_total{reason="slow_headers"}': "0+50"}],
+    "RelayKafkaProducerRestarts": [{'relay_producer_restarts_total{sink="events"}': "0+1"}],
 }
 
 
