@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from relay.cli import main
 from tests.acceptance.process import relay, serving_file
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
 from tests.fakes.slack import FakeSlack, Refuse
@@ -99,7 +101,9 @@ async def test_nothing_tells_what_it_should_keep(tmp_path: Path, monkeypatch: py
         sinks = secrets(http, slack)
         sinks["crm"]["timeout"] = "500ms"
         file = await asyncio.to_thread(
-            lambda: write_config(tmp_path, sinks=sinks, admin={"listen": "127.0.0.1:0", "token": f"{WORD}-admin"})
+            lambda: write_config(
+                tmp_path, sinks=sinks, admin={"listen": "127.0.0.1:0", "token": f"{WORD}-of-the-admin"}
+            )
         )
         async with serving_file(file, "--log-level", "debug", RELAY_TEST_SECRET=whsec(f"{WORD}-env")) as process:
             async with sender(f"http://{process.gateway}") as posting:
@@ -168,14 +172,15 @@ WRONG: dict[str, str] = {
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in WRONG.items()])
-async def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, text: str) -> None:
+def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (tmp_path / "relay.yaml").write_text(text + "\n")
     (tmp_path / "secret").write_text(WORD)
+    monkeypatch.setenv("RELAY_TEST_SECRET", WORD)
     for command in ("check", "serve"):
-        ended = await relay(command, cwd=tmp_path, RELAY_TEST_SECRET=WORD)
-        assert ended.code == 2
-        assert "relay.yaml:1" in ended.err + ended.out
-        assert hits(ended.out + ended.err) == []
+        ended = CliRunner().invoke(main, [command, "-c", str(tmp_path / "relay.yaml")])
+        assert ended.exit_code == 2
+        assert "relay.yaml:1" in ended.output
+        assert hits(ended.output) == []
 
 
 @pytest.mark.parametrize("text", [f"a {WORD} b", base64.b64encode(f"xx{WORD}".encode()).decode(), WORD.encode().hex()])

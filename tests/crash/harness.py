@@ -89,6 +89,11 @@ class Stage:
         await relay.kill()
         await self._buried()
 
+    async def stopped(self, relay: RelayProcess) -> None:
+        """SIGTERM in the midst of the load; it must end in order."""
+        await relay.stop()
+        await self._buried()
+
     async def died(self, relay: RelayProcess, point: str) -> None:
         """Wait for a relay that dies by itself."""
         code = await relay.ended()
@@ -226,6 +231,20 @@ async def _live_on(at: Stage) -> None:
         await at.loaded(whole, more=_SOME)
     finally:
         await at.killed(whole)
+
+
+async def run_stops(folder: Path, *, times: int, seed: int) -> tuple[History, list[str]]:
+    """Ask a relay to end so many times while it is under load; then a last one makes good what waits."""
+    async with stage(folder, Random(seed)) as at:
+        for _ in range(times):
+            relay = await at.start(WHOLE)
+            try:
+                await at.loaded(relay, more=_SOME)
+                await at.stopped(relay)
+            finally:
+                await relay.gone()
+        await at.drain()
+        return at.history, at.problems()
 
 
 async def run_copies(folder: Path, *, copies: int, webhooks: int, seed: int, broken: str = "") -> list[str]:

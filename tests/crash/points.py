@@ -26,6 +26,7 @@ from relay.sinks.http import HttpSink
 from relay.stores import sqlite
 from relay.stores.migrations import Migration
 from relay.stores.sqlite import SqliteStore, connection, intake, outbox
+from relay.stores.sqlite.upkeep import Upkeep
 from tests.crash.patching import wrap
 
 _REPLAY_EVERY = 0.1
@@ -193,19 +194,19 @@ def _during_checkpoint(fuse: Fuse) -> None:
     sys.setswitchinterval(0.0001)  # the one who watches must get its turn in time
 
     def wrapper(original: Function) -> Function:
-        def checkpoint(store: SqliteStore, reading: apsw.Connection) -> None:
+        def checkpoint(upkeep: Upkeep, reading: apsw.Connection) -> object:
             ended = threading.Event()
-            watching = threading.Thread(target=_burn_when_written, args=(store._path, ended, fuse), daemon=True)
+            watching = threading.Thread(target=_burn_when_written, args=(upkeep._path, ended, fuse), daemon=True)
             watching.start()
             try:
-                original(store, reading)
+                return original(upkeep, reading)
             finally:
                 ended.set()
                 watching.join()
 
         return checkpoint
 
-    wrap(SqliteStore, "_checkpoint", wrapper)
+    wrap(Upkeep, "checkpoint", wrapper)
 
 
 def _burn_when_written(path: Path, ended: threading.Event, fuse: Fuse) -> None:

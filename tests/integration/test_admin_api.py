@@ -83,8 +83,8 @@ async def test_a_sink_is_paused_and_resumed(tmp_path: Path, caplog: pytest.LogCa
     async with FakeHttp() as http, relay_running(tmp_path, sinks=refusing(http)) as relay:
 
         async def is_in(state: str) -> bool:
-            [sink] = (await ask(relay, "GET", "/api/sinks")).json
-            return bool(sink["state"] == state)
+            sinks = (await ask(relay, "GET", "/api/sinks")).json
+            return [sink["state"] for sink in sinks] == [state]
 
         await until(lambda: is_in("open"), "word from the lane")
         assert (await ask(relay, "POST", "/api/sinks/crm/pause", body={})).status == 202
