@@ -11,6 +11,7 @@ settings.register_profile("relay", deadline=None)  # a busy machine is no failur
 settings.load_profile("relay")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, those that need a broker share one process, and so one broker."""
     for item in items:
