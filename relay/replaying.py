@@ -14,7 +14,8 @@ from relay.assembly import route_table
 from relay.config import Config
 from relay.errors import StoreUnavailable
 from relay.model import EventState, Selection, Target, value
-from relay.ports import EventRecord, Redelivered, Store
+from relay.ports import Store
+from relay.records import EventRecord, Redelivered
 
 T = TypeVar("T")
 

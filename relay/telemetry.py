@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from relay import __version__
 from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Retry, Verdict
-from relay.ports import Backlog, Checkpoint, Health
+from relay.records import Backlog, Checkpoint, Health
 from relay.vocabulary import type_label
 
 log = logging.getLogger("relay")

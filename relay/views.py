@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import orjson
 
-from relay.ports import DeliveryRecord, EventRecord, SinkRecord, Tally
+from relay.records import DeliveryRecord, EventRecord, SinkRecord, Tally
 from relay.sensitive import concealed
 
 

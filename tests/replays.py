@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from relay.model import Admission, Dead, Delivered, Failure, Quarantine, Reason, Retry, Target
-from relay.ports import DeliveryRecord, Store
+from relay.ports import Store
+from relay.records import DeliveryRecord
 from tests.commands import opened, settle
 from tests.fakes.admissions import event
 from tests.running import Relay, payload, write_config

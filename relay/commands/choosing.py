@@ -18,7 +18,8 @@ from relay.commands.standing import standings
 from relay.config import glance
 from relay.model import DeliveryState, Selection, value
 from relay.options import Rate, parse_duration
-from relay.ports import EventRecord, SinkRecord, Store
+from relay.ports import Store
+from relay.records import EventRecord, SinkRecord
 
 Told: TypeAlias = Callable[[int], None]
 """Hears how many more are done."""

@@ -22,7 +22,7 @@ from relay.commands.output import (
 )
 from relay.commands.output import run as run_async
 from relay.model import DeliveryState, EventState
-from relay.ports import DeliveryRecord, EventRecord
+from relay.records import DeliveryRecord, EventRecord
 from relay.views import Body, delivery_view, event_view
 
 limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most.")

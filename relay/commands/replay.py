@@ -41,7 +41,8 @@ from relay.commands.reroute import reroute_events
 from relay.commands.standing import suggestion
 from relay.config import glance
 from relay.model import DeliveryState, EventState, Selection, value
-from relay.ports import EventRecord, SinkRecord, Store, Tally
+from relay.ports import Store
+from relay.records import EventRecord, SinkRecord, Tally
 from relay.replaying import Schedule
 from relay.replaying import replay as replay_all
 

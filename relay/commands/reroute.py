@@ -11,7 +11,8 @@ from relay.commands.choosing import Asked, going, progress, resolved, say_where_
 from relay.commands.output import counted, existing_store, out, print_json, print_table
 from relay.commands.output import run as run_async
 from relay.config import Config
-from relay.ports import Redelivered, SinkRecord, Store
+from relay.ports import Store
+from relay.records import Redelivered, SinkRecord
 from relay.replaying import Match, Router, Schedule, matches, reroute
 
 

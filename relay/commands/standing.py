@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from relay.commands.output import when
 from relay.config import SinkKind
 from relay.model import GateState, Reason, value
-from relay.ports import SinkRecord
+from relay.records import SinkRecord
 
 _CLOSED = (GateState.BROKEN, GateState.PAUSED)
 

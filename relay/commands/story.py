@@ -9,7 +9,7 @@ from relay.commands.output import age, when
 from relay.commands.standing import Standing
 from relay.config import Glance
 from relay.model import DeliveryState, EventState, Quarantine, value
-from relay.ports import DeliveryRecord, EventRecord
+from relay.records import DeliveryRecord, EventRecord
 from relay.routing import Decision, RouteOptions, RouteTable
 
 

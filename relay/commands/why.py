@@ -29,7 +29,7 @@ from relay.commands.standing import standings
 from relay.commands.story import Story
 from relay.config import glance
 from relay.model import DeliveryState
-from relay.ports import DeliveryRecord
+from relay.records import DeliveryRecord
 from relay.routing import Decision, Miss, RouteOptions
 from relay.views import delivery_view, event_view
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay.model import Dead, Delivered, Delivery, DeliveryState, Failure, Reason, Retry, Verdict
-from relay.ports import DeliveryRecord, Store
+from relay.ports import Store
+from relay.records import DeliveryRecord
 from tests.contract.stores import OpenStore
 from tests.fakes.admissions import NOON, admission, event
 

@@ -23,7 +23,8 @@ from relay.model import (
     Target,
     Verdict,
 )
-from relay.ports import DeliveryRecord, Step, Store
+from relay.ports import Store
+from relay.records import DeliveryRecord, Step
 from tests.fakes.admissions import NOON, admission, event
 
 LEASE = timedelta(seconds=60)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.model import Dead, Delivered, Failure, GateState, Reason, Retry, Selection, Wish
-from relay.ports import SinkRecord, Store
+from relay.ports import Store
+from relay.records import SinkRecord
 from tests.contract.stores import OpenStore
 from tests.fakes.admissions import NOON, admission, event
 

@@ -15,7 +15,8 @@ from relay.lane import Lane
 from relay.model import Admission
 from relay.options import LaneOptions
 from relay.pace import Pace
-from relay.ports import Clock, DeliveryRecord, Sink
+from relay.ports import Clock, Sink
+from relay.records import DeliveryRecord
 from relay.stores.sqlite import SqliteStore
 from relay.telemetry import Telemetry
 from tests.fakes.clock import FakeClock

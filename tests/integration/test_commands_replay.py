@@ -14,7 +14,7 @@ import pytest
 
 from relay.errors import StoreUnavailable
 from relay.model import DeliveryState, Selection
-from relay.ports import Step
+from relay.records import Step
 from relay.replaying import Schedule, replay
 from tests.commands import as_json, done, in_terminal, invoke, opened, settle
 from tests.fakes.http import Answer, FakeHttp

@@ -18,7 +18,7 @@ import pytest
 
 from relay.errors import StoreUnavailable
 from relay.model import Event
-from relay.ports import Checkpoint
+from relay.records import Checkpoint
 from relay.stores.sqlite import SqliteStore
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.writing import Plug

@@ -27,7 +27,7 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.ports import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
+from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.presence import Presence

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 
-from relay.ports import Checkpoint
+from relay.records import Checkpoint
 from relay.stores.sqlite.connection import BUSY_TIMEOUT_MS
 
 LOG_LIMIT = 64 * 1024 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import apsw
 
 from relay.model import DeliveryState, EventState, Selection
-from relay.ports import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
+from relay.records import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
 from relay.stores.sqlite.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,

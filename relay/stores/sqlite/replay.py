@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import apsw
 
 from relay.model import DeliveryState, Selection, Target
-from relay.ports import Redelivered, Step
+from relay.records import Redelivered, Step
 from relay.stores.sqlite.rows import Row, to_micros
 from relay.stores.sqlite.selection import delivery_conditions, where
 

@@ -9,7 +9,7 @@ import orjson
 
 from relay.model import Delivery, DeliveryState, Event, EventState
 from relay.payload import Defect
-from relay.ports import AttemptRecord, DeliveryRecord, EventRecord
+from relay.records import AttemptRecord, DeliveryRecord, EventRecord
 
 Row: TypeAlias = tuple[Any, ...]
 

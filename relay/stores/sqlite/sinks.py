@@ -8,7 +8,7 @@ from datetime import datetime
 import apsw
 
 from relay.model import Failure, GateState, Wish
-from relay.ports import SinkRecord
+from relay.records import SinkRecord
 from relay.stores.sqlite.rows import from_micros, moment_or_none, to_micros
 
 _WISH = """

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import apsw
 
 from relay.errors import StoreUnavailable
-from relay.ports import Checkpoint
+from relay.records import Checkpoint
 from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
 from relay.stores.sqlite.room import Room, probe
 from relay.stores.sqlite.writer import Writer
