@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
@@ -18,18 +16,18 @@ from relay.admin.access import Access
 from relay.admin.api import Api
 from relay.assembly import Assembly, Parts, changed_sinks
 from relay.clock import SystemClock
-from relay.config import Address, Config, parse_address
+from relay.config import Address, Config
 from relay.dispatch import Dispatcher
 from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
-from relay.gateway import SERVER_NAME, Gateway, GatewayOptions, Source
+from relay.gateway import Gateway, Source
+from relay.housekeeping import Housekeeping
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
+from relay.listening import listen, private_runner, public_runner
 from relay.model import GateState, Selection
-from relay.options import LaneOptions
 from relay.ports import Clock, Sink
 from relay.replaying import Schedule, replay
-from relay.retry import longest_wait
-from relay.server import Limits, Server, check_library
+from relay.server import check_library
 from relay.stores import open_store
 from relay.telemetry import Telemetry
 
@@ -40,16 +38,6 @@ DRAIN = timedelta(seconds=5)
 _CLOSE_SINK = 6.0
 _FIXED = ("store", "gateway", "admin")
 """Parts of the configuration that are fixed for as long as the process runs: its file and its sockets."""
-_FINISH_ANSWERS = 3.0
-"""No request outlives the gateway's hard end of 2.5 s."""
-_KEEP_ALIVE = 15.0
-_LINGER = 1.0
-_HEADER_TIME = 2.0
-_PURGE_EVERY = 60.0
-_PURGE_COST = 20
-"""The pause is so many times as long as the walk took: one over a million events that wait is not made all the time."""
-_PURGE_AT_ONCE = 200
-"""Events looked at in one commit: few, so that no answer waits long behind it."""
 _SAMPLE_AGE = 2.0
 """Seconds that a count of the backlog is good for; scrapes may come from several servers."""
 _SAMPLE_COST = 20
@@ -66,7 +54,7 @@ class App:
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._sample_again = float("-inf")
-        self._runners: dict[str, web.BaseRunner] = {}
+        self._public: web.BaseRunner | None = None
         self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
         self.parts: Parts
         """What is in force."""
@@ -106,6 +94,9 @@ class App:
         check_library()
         self.store = await open_store(config.store.get_secret_value(), min_free=config.gateway.min_free)
         self._stack.push_async_callback(self.store.close)
+        self.housekeeping = Housekeeping(
+            self.store, config=lambda: self.config, clock=self._clock, telemetry=self.telemetry
+        )
         self.store.on_commit(self.telemetry.commit_took)
         self.store.on_checkpoint(self.telemetry.checkpointed)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
@@ -119,20 +110,19 @@ class App:
         self.telemetry.config_applied(config.hash)
         self.telemetry.recovered(await self._recover())
         self.dispatcher.obey(await self.store.wishes())
-        self.admin_address = await self._listen(private_runner(self._admin(config.admin)), "admin", config.admin.listen)
+        admin = private_runner(self._admin(config.admin))
+        self.admin_address = await listen(admin, "admin", config.admin.listen, until=self._stack)
         self._watch(self.store.failed(), "store")
-        self._watch(self._tend_store(), "upkeep")
+        self._watch(self.housekeeping.run(), "housekeeping")
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
         rules = self.parts.rules
         self._gateway = Gateway(config.gateway, rules, self.store, telemetry=self.telemetry, clock=self._clock)
-        self.gateway_address = await self._listen(
-            public_runner(self._gateway, config.gateway, self.telemetry),
-            "gateway",
-            config.gateway.listen,
-            idle=self._gateway.idle,
+        self._public = public_runner(self._gateway, config.gateway, self.telemetry)
+        self.gateway_address = await listen(
+            self._public, "gateway", config.gateway.listen, until=self._stack, idle=self._gateway.idle
         )
 
     def _admin(self, options: AdminOptions) -> Admin:
@@ -196,21 +186,6 @@ class App:
         for keys in wanted - self._key_tasks.keys():
             self._key_tasks[keys] = self._watch(keys.run(), "keys")
 
-    async def _listen(
-        self, runner: web.BaseRunner, part: str, listen: str, *, idle: Callable[[], Awaitable[None]] | None = None
-    ) -> Address:
-        address = parse_address(listen)
-        self._runners[part] = runner
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        try:
-            await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
-        except OSError as error:
-            raise StartError(f"{part}.listen: cannot listen on {listen}: {_listen_problem(error)}") from error
-        if idle is not None:
-            self._stack.push_async_callback(_finish, runner, idle)
-        return Address(host=address.host, port=runner.addresses[0][1])
-
     # Health and metrics
 
     async def readiness(self) -> Readiness:
@@ -233,7 +208,7 @@ class App:
     async def _exposition(self) -> bytes:
         loop = asyncio.get_running_loop()
         self.telemetry.store_state(self.store.health())
-        public = self._runners["gateway"].server if "gateway" in self._runners else None
+        public = None if self._public is None else self._public.server
         self.telemetry.open_connections(0 if public is None else len(public.connections))
         if loop.time() >= self._sample_again:
             started = loop.time()
@@ -272,38 +247,6 @@ class App:
         task.add_done_callback(ended)
         return task
 
-    async def _tend_store(self) -> None:
-        """Mend what a wrong clock has left, once, and forget what is past its retention, again and again."""
-        unseen, took, loop = dict(self.config.sinks), 0.0, asyncio.get_running_loop()
-        while True:
-            with contextlib.suppress(StoreUnavailable):  # counted where it matters; the next turn is near
-                while unseen:
-                    name = next(iter(unseen))
-                    await self._bring_forward(name, unseen[name])
-                    del unseen[name]
-            await asyncio.sleep(max(_PURGE_EVERY, _PURGE_COST * took))
-            started = loop.time()
-            with contextlib.suppress(StoreUnavailable):
-                await self._purge()
-            took = loop.time() - started
-
-    async def _bring_forward(self, sink: str, options: LaneOptions) -> None:
-        """No delivery waits longer than is honest; the clock may have been ahead when its due time was written."""
-        now, longest = self._clock.steady(), longest_wait(options)
-        while count := await self.store.bring_forward(sink, now=now, longest=longest, limit=_PURGE_AT_ONCE):
-            self.telemetry.brought_forward(sink, count)
-
-    async def _purge(self) -> None:
-        """Forget what is past its retention, a little at a time."""
-        retention = self.config.retention
-        delivered_before, dead_before = self._clock.ago(retention.delivered), self._clock.ago(retention.dead)
-        after: int | None = 0
-        while after is not None:
-            step = await self.store.purge(
-                delivered_before=delivered_before, dead_before=dead_before, after=after, limit=_PURGE_AT_ONCE
-            )
-            after = step.next
-
 
 @asynccontextmanager
 async def running(
@@ -318,34 +261,6 @@ async def running(
         yield app
     finally:
         await app.stop()
-
-
-def public_runner(gateway: Gateway, options: GatewayOptions, telemetry: Telemetry) -> web.ServerRunner:
-    """The public side's server."""
-    limits = Limits(
-        connections=options.max_connections,
-        header_seconds=_HEADER_TIME,
-        idle_seconds=_KEEP_ALIVE,
-        linger_seconds=_LINGER,
-    )
-    server = Server(gateway.handle, name=SERVER_NAME, max_body=options.max_body, limits=limits, watcher=telemetry)
-    return web.ServerRunner(server, shutdown_timeout=_FINISH_ANSWERS)
-
-
-def private_runner(admin: Admin) -> web.AppRunner:
-    """The private side's server."""
-    return web.AppRunner(
-        admin.application(), access_log=None, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=_FINISH_ANSWERS
-    )
-
-
-async def _finish(runner: web.BaseRunner, idle: Callable[[], Awaitable[None]]) -> None:
-    """Take nobody in any more, and answer who is here: aiohttp's own shutdown throws away what is left of a body."""
-    for site in list(runner.sites):
-        await site.stop()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_FINISH_ANSWERS):
-            await idle()
 
 
 async def _close_sinks(built: Mapping[str, Sink]) -> None:
@@ -372,15 +287,3 @@ def _gate_text(lane: Lane) -> str:
     if gate.state is GateState.OPEN or gate.failure is None:
         return "ok"
     return f"{gate.state}: {gate.failure.reason}: {gate.failure.detail}"
-
-
-def _listen_problem(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "the port is in use; stop the other program, or choose another port"
-        case errno.EADDRNOTAVAIL:
-            return "this machine has no such address"
-        case errno.EACCES:
-            return "not allowed; take a port above 1023"
-        case _:
-            return error.strerror or type(error).__name__

@@ -9,10 +9,10 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.app import public_runner
 from relay.clock import SystemClock
 from relay.gateway import Gateway, GatewayOptions, Rules, Source, SourceOptions
 from relay.keyring import PinnedKeys
+from relay.listening import public_runner
 from relay.model import Acceptance, Admission
 from relay.ports import Intake, Keys, Signer
 from relay.publickey import PublicKey

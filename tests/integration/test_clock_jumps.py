@@ -187,20 +187,20 @@ async def test_no_dead_letter_is_forgotten_because_the_clock_was_set(tmp_path: P
             await relay.post()
             await relay.settled("crm", 1)
             clock.jump(days=365)
-            await relay.app._purge()
+            await relay.app.housekeeping.purge()
             assert (await relay.totals())["dead"] == 1
             clock.advance(days=8)  # long enough for what was delivered
-            await relay.app._purge()
+            await relay.app.housekeeping.purge()
             assert (await relay.totals())["dead"] == 1
             clock.advance(days=23)
-            await relay.app._purge()
+            await relay.app.housekeeping.purge()
             assert await relay.totals() == {}
 
 
 async def test_what_a_clock_that_was_ahead_has_put_off_comes_due_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.app._PURGE_AT_ONCE", 2)
+    monkeypatch.setattr("relay.housekeeping._PURGE_AT_ONCE", 2)
     store = await SqliteStore.open(tmp_path / "relay.db")
     for _ in range(5):
         await store.accept(admission("crm", received_at=NOON))

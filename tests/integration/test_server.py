@@ -59,7 +59,7 @@ def closed(gateway: GatewayServer, reason: str) -> float:
 async def test_headers_that_do_not_end_are_cut_off_on_each_request_of_a_connection(
     monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
-    monkeypatch.setattr("relay.app._HEADER_TIME", 0.2)
+    monkeypatch.setattr("relay.listening._HEADER_TIME", 0.2)
     async with gateway_running(ScriptedIntake()) as gateway, connected(gateway) as (reader, writer):
         for number in range(before):
             writer.write(webhook(f"uuid-{number}"))
@@ -81,7 +81,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_crowd_that_never_ends_its_headers_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.app._HEADER_TIME", 1.0)
+    monkeypatch.setattr("relay.listening._HEADER_TIME", 1.0)
     crowd = 300
     async with gateway_running(ScriptedIntake()) as gateway, AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(connected(gateway)) for _ in range(crowd)]
@@ -95,8 +95,8 @@ async def test_a_crowd_that_never_ends_its_headers_keeps_nobody_out(monkeypatch:
 
 
 async def test_a_connection_may_idle_between_requests_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.app._HEADER_TIME", 0.05)
-    monkeypatch.setattr("relay.app._KEEP_ALIVE", 0.5)
+    monkeypatch.setattr("relay.listening._HEADER_TIME", 0.05)
+    monkeypatch.setattr("relay.listening._KEEP_ALIVE", 0.5)
     async with gateway_running(ScriptedIntake()) as gateway, connected(gateway) as (reader, writer):
         await asyncio.sleep(0.2)  # four times what headers may take; but there are none yet
         writer.write(webhook("one"))
@@ -109,7 +109,7 @@ async def test_a_connection_may_idle_between_requests_but_not_for_ever(monkeypat
 
 
 async def test_requests_may_come_one_behind_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.app._HEADER_TIME", 0.2)
+    monkeypatch.setattr("relay.listening._HEADER_TIME", 0.2)
     intake = ScriptedIntake()
     intake.hold()
     async with gateway_running(intake) as gateway, connected(gateway) as (reader, writer):

@@ -207,7 +207,7 @@ async def test_no_writer_waits_for_a_log_that_a_reader_holds(tmp_path: Path, mon
 async def test_answers_are_taken_between_the_steps_of_the_purge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.app._PURGE_AT_ONCE", 10)
+    monkeypatch.setattr("relay.housekeeping._PURGE_AT_ONCE", 10)
     async with relay_running(tmp_path, sinks={}) as relay:
         store = sqlite(relay)
         old = datetime.now(UTC) - 30 * DAY
@@ -220,7 +220,7 @@ async def test_answers_are_taken_between_the_steps_of_the_purge(
             return await purge(**given)  # type: ignore[arg-type]
 
         monkeypatch.setattr(store, "purge", counted)
-        purging = asyncio.create_task(relay.app._purge())
+        purging = asyncio.create_task(relay.app.housekeeping.purge())
         at: list[int] = []
         while not purging.done() and len(at) < 500:
             await store.accept(admission(received_at=datetime.now(UTC)))

@@ -1,0 +1,63 @@
+"""What a store needs now and then: forgetting what is past its retention, and mending what a wrong clock has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from relay.config import Config
+from relay.errors import StoreUnavailable
+from relay.options import LaneOptions
+from relay.ports import Clock, Store
+from relay.retry import longest_wait
+from relay.telemetry import Telemetry
+
+_PURGE_EVERY = 60.0
+_PURGE_COST = 20
+"""The pause is so many times as long as the walk took: one over a million events that wait is not made all the time."""
+_PURGE_AT_ONCE = 200
+"""Events looked at in one commit: few, so that no answer waits long behind it."""
+
+
+class Housekeeping:
+    """Goes on beside everything else, a little at a time, so that no answer waits for it."""
+
+    def __init__(self, store: Store, *, config: Callable[[], Config], clock: Clock, telemetry: Telemetry) -> None:
+        """`config` is the configuration in force; it may change."""
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._telemetry = telemetry
+
+    async def run(self) -> None:
+        """For ever. A store that is busy is asked again at the next turn; its trouble is counted where it matters."""
+        unseen, took, loop = dict(self._config().sinks), 0.0, asyncio.get_running_loop()
+        while True:
+            with suppress(StoreUnavailable):
+                while unseen:
+                    name = next(iter(unseen))
+                    await self._bring_forward(name, unseen[name])
+                    del unseen[name]
+            await asyncio.sleep(max(_PURGE_EVERY, _PURGE_COST * took))
+            started = loop.time()
+            with suppress(StoreUnavailable):
+                await self.purge()
+            took = loop.time() - started
+
+    async def purge(self) -> None:
+        """Forget what is past its retention, step by step."""
+        retention = self._config().retention
+        delivered_before, dead_before = self._clock.ago(retention.delivered), self._clock.ago(retention.dead)
+        after: int | None = 0
+        while after is not None:
+            step = await self._store.purge(
+                delivered_before=delivered_before, dead_before=dead_before, after=after, limit=_PURGE_AT_ONCE
+            )
+            after = step.next
+
+    async def _bring_forward(self, sink: str, options: LaneOptions) -> None:
+        """No delivery waits longer than is honest; the clock may have been ahead when its due time was written."""
+        now, longest = self._clock.steady(), longest_wait(options)
+        while count := await self._store.bring_forward(sink, now=now, longest=longest, limit=_PURGE_AT_ONCE):
+            self._telemetry.brought_forward(sink, count)
