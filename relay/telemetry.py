@@ -15,7 +15,7 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from relay import __version__
-from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Retry, Verdict
+from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Verdict
 from relay.records import Backlog, Checkpoint, Health
 from relay.vocabulary import type_label
 
@@ -94,6 +94,7 @@ class Telemetry:
         self._reload = self._gauge("config_last_reload_successful", "1 if the last reload was applied")
         self._gauge("build_info", "1 for the running version", "version").labels(__version__).set(1)
         self._backlog_sinks: set[str] = set()
+        self._closed_sinks: set[str] = set()
         self._refusals = OncePerSecond()
 
     def exposition(self) -> bytes:
@@ -199,8 +200,13 @@ class Telemetry:
         for each in GateState:
             self._sink_state.labels(sink, each).set(each is state)
         if failure is not None:
+            self._closed_sinks.add(sink)
             context = {"sink": sink, "state": state, "reason": failure.reason, "detail": failure.detail}
-            log.error("sink.closed", extra=context)
+            by_hand = failure.reason is Reason.PAUSED
+            log.log(logging.WARNING if by_hand else logging.ERROR, "sink.closed", extra=context)
+        elif sink in self._closed_sinks:
+            self._closed_sinks.discard(sink)
+            log.warning("sink.opened", extra={"sink": sink})
 
     def sink_throttled(self, sink: str, seconds: float) -> None:
         """A sink asked to be left alone for so much longer (Retry-After)."""
