@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import os
 import sys
+from pathlib import Path
 from random import SystemRandom
 from time import monotonic
 
 from tests.fuzz.drive import Findings, run
 
 _EVERY = 10_000
+_MOST_GROWTH = 1.1
+"""How much memory may grow after the first inputs; a leak of one byte for each of a million would show."""
 
 
 def main() -> int:
@@ -23,10 +26,12 @@ def main() -> int:
     sys.stdout.write(f"seed {seed}\n")
     started = monotonic()
 
+    memory: list[float] = []
+
     def told(findings: Findings) -> None:
-        if findings.total % _EVERY == 0:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            sys.stdout.write(f"{findings.total} inputs in {monotonic() - started:.0f} s, peak memory {peak} MiB\n")
+        if findings.total >= _EVERY * (len(memory) + 1):
+            memory.append(_memory())
+            sys.stdout.write(f"{findings.total} answers, {monotonic() - started:.0f} s, {memory[-1]:.0f} MiB\n")
             sys.stdout.flush()
 
     findings, answered = asyncio.run(run(arguments.count, seed, told=told))
@@ -37,9 +42,17 @@ def main() -> int:
         sys.stdout.write(f"UNPLANNED {answer!r}\n  for {made!r}\n")
     for made in findings.hung[:20]:
         sys.stdout.write(f"HUNG {made!r}\n")
-    bad = bool(findings.unplanned or findings.hung or answered != 20)
+    grown = memory[-1] / memory[0] if memory else 1.0
+    sys.stdout.write(f"memory at the end / after the first {_EVERY}: {grown:.3f}\n")
+    bad = bool(findings.unplanned or findings.hung or answered != 20 or grown > _MOST_GROWTH)
     sys.stdout.write("FAILED\n" if bad else "nothing crashed, hung or answered what was not planned\n")
     return int(bad)
+
+
+def _memory() -> float:
+    """MiB that this process has in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 if __name__ == "__main__":
