@@ -14,7 +14,7 @@ from tests.fuzz.drive import Findings, run
 
 _EVERY = 10_000
 _MOST_GROWTH = 1.1
-"""How much memory may grow after the first inputs; a leak of one byte for each of a million would show."""
+"""How much memory may grow after the first inputs; over a million, ten bytes that each of them leaves show."""
 
 
 def main() -> int:
