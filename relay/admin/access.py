@@ -22,6 +22,8 @@ ATTEMPTS, WINDOW = 10, 60.0
 """So many wrong tokens from one address in so many seconds, and it has to wait."""
 _MOST_ADDRESSES = 1000
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""Headers of a request that somebody on this machine hands on for somebody else."""
 _JSON = "application/json"
 
 
@@ -51,6 +53,10 @@ class Access:
             return Refusal(status=403, detail="without admin.token the API answers only on loopback")
         if _hostname(request.headers.get("host", "")) not in _LOOPBACK_NAMES:
             return Refusal(status=403, detail="without admin.token the API is asked as 127.0.0.1 or localhost only")
+        if any(name in request.headers for name in _OF_PROXIES):
+            return Refusal(
+                status=403, detail="this came through a proxy, so its sender may be anybody: set admin.token"
+            )
         return None
 
     def _by_token(self, request: web.BaseRequest, token: bytes) -> Refusal | None:

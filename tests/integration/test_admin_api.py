@@ -192,6 +192,12 @@ async def test_without_a_token_a_name_that_was_pointed_here_is_not(tmp_path: Pat
         assert (await ask(relay, "GET", "/metrics", host=host)).status == 200
 
 
+@pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_real_ip"])
+async def test_without_a_token_what_a_proxy_on_this_machine_hands_on_is_not(tmp_path: Path, name: str) -> None:
+    async with relay_running(tmp_path) as relay:
+        assert (await ask(relay, "GET", "/api/sinks", **{name: "203.0.113.9"})).status == 403
+
+
 @pytest.mark.parametrize("headers", [{}, BEARER], ids=["loopback", "token"])
 async def test_no_page_in_a_browser_can_change_anything(tmp_path: Path, headers: dict[str, str]) -> None:
     admin = ADMIN | ({"token": TOKEN} if headers else {})
