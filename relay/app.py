@@ -35,6 +35,9 @@ log = logging.getLogger("relay")
 
 DRAIN = timedelta(seconds=5)
 """How long attempts under way may go on after the stop; then they are interrupted and their leases given back."""
+_LONGEST_HANDOVER = timedelta(seconds=60)
+"""How long attempts under way may go on at a reload, which nobody waits for."""
+_SETTLE = timedelta(seconds=1)
 _CLOSE_SINK = 6.0
 _FIXED = ("store", "gateway", "admin")
 """Parts of the configuration that are fixed for as long as the process runs: its file and its sockets."""
@@ -164,7 +167,9 @@ class App:
             self.dispatcher.put(lane)
         self._watch_keys(parts)
         self.telemetry.config_reloaded(config.hash)
-        await self.dispatcher.end(ended)
+        # Nothing hurries: what is cut off now may have arrived, and would be sent once more.
+        longest = max((before.config.sinks[name].timeout for name in gone), default=timedelta(0))
+        await self.dispatcher.end(ended, patience=min(longest + _SETTLE, _LONGEST_HANDOVER))
         await _close_sinks({name: before.sinks[name] for name in gone})
 
     def refuse(self, problem: str) -> None:

@@ -83,14 +83,15 @@ class Dispatcher:
         """End all lanes."""
         await self.end(list(self._tasks))
 
-    async def end(self, lanes: Collection[Lane]) -> None:
-        """Let lanes finish within the drain time; interrupt and give back what has not."""
+    async def end(self, lanes: Collection[Lane], *, patience: timedelta = timedelta(0)) -> None:
+        """Let lanes finish within the drain time, or `patience` if that is longer; interrupt and give back what has
+        not."""
         tasks = [self._tasks[lane] for lane in lanes if lane in self._tasks]
         for lane in lanes:
             lane.stop()
         if not tasks:
             return
-        _, late = await asyncio.wait(tasks, timeout=self._drain.total_seconds())
+        _, late = await asyncio.wait(tasks, timeout=max(self._drain, patience).total_seconds())
         if late:
             for lane in lanes:
                 lane.abort()

@@ -121,7 +121,9 @@ class FetchedKeys:
                 return self.fresh()
             self._flight = asyncio.create_task(self._fetch_once(), name=f"key-{self._source}")
             self._flight.add_done_callback(self._landed)
-        return await asyncio.shield(self._flight)
+        flight = self._flight
+        await asyncio.wait({flight})  # our own cancellation does not end it, and its end does not cancel us
+        return not flight.cancelled() and flight.result()
 
     async def run(self) -> None:
         """Fetch at the start and then every hour; sooner after a failure, and soonest while there is no key at all."""
@@ -221,7 +223,7 @@ async def fetch_document(session: aiohttp.ClientSession, url: str) -> bytes:
                 body += await response.content.read(MAX_DOCUMENT + 1 - len(body))
     except TimeoutError as error:
         raise KeyFetchFailed("unreachable", f"{url} did not answer within {FETCH_TIMEOUT:g} s") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last: a host that can be no name
         raise KeyFetchFailed("unreachable", f"{url}: {type(error).__name__}: {error}") from error
     if len(body) > MAX_DOCUMENT:
         raise KeyFetchFailed("invalid", f"{url} answered more than {MAX_DOCUMENT} bytes")

@@ -31,6 +31,8 @@ _POLL = 1.0
 """Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
 _STORE_PAUSE = 1.0
 """Seconds to leave a store alone that could not do it."""
+_LAST_TRIES = 2
+"""How often a lane that ends offers its last results again to a store that could not take them."""
 _MOST_UNSETTLED = 1000
 """Results that may wait for the store; with more, nothing is begun. Far above what waits for one commit."""
 _UNSETTLED_PAUSE = 0.05
@@ -91,6 +93,10 @@ class Lane:
             self._ended = True
             self._settled.set()  # the settler ends by itself: a settle that is cancelled may be recorded all the same
         await self._settle()
+        for _ in range(_LAST_TRIES):
+            if self._results:
+                await asyncio.sleep(_STORE_PAUSE)
+                await self._settle()
 
     def stop(self) -> None:
         """Begin nothing new; what is under way ends within its time-out."""
@@ -251,14 +257,18 @@ class Lane:
     def _lost(self, delivery: Delivery) -> Dead:
         """Every attempt was begun, and the last ones never ended: they took the process with them."""
         self.gate.cancelled()
-        detail = f"{delivery.tries - 1} attempts were begun and the last never ended; the relay may have died of it"
+        most = self._options.retry.max_attempts
+        detail = (
+            f"{delivery.tries - 1} attempts were begun, and retry.max_attempts is {most}: "
+            "it was lowered, or the last ones never ended because the relay died"
+        )
         return Dead(failure=Failure(reason=Reason.EXHAUSTED, detail=detail))
 
     def _tell_gate(self) -> None:
         if self.gate.held_seconds > self._held_told:
             self._telemetry.sink_throttled(self.name, self.gate.held_seconds - self._held_told)
             self._held_told = self.gate.held_seconds
-        if self.gate.state is not self._told:
+        if self.gate.state is not self._told and not self._stopping.is_set():  # else another lane's to tell
             self._told = self.gate.state
             self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
 

@@ -21,6 +21,8 @@ _FINISH_ANSWERS = 3.0
 _KEEP_ALIVE = 15.0
 _LINGER = 1.0
 _HEADER_TIME = 2.0
+_ANSWER_TIME = 3.0
+"""The sender has given up by then."""
 
 
 def public_runner(gateway: Gateway, options: GatewayOptions, telemetry: Telemetry) -> web.ServerRunner:
@@ -29,6 +31,7 @@ def public_runner(gateway: Gateway, options: GatewayOptions, telemetry: Telemetr
         connections=options.max_connections,
         header_seconds=_HEADER_TIME,
         idle_seconds=_KEEP_ALIVE,
+        answer_seconds=_ANSWER_TIME,
         linger_seconds=_LINGER,
     )
     server = Server(gateway.handle, name=SERVER_NAME, max_body=options.max_body, limits=limits, watcher=telemetry)

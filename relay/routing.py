@@ -14,6 +14,7 @@ from relay.expression import ExpressionError, is_true
 from relay.model import Event, Target, value
 from relay.options import JmesPath, Options, Order
 from relay.payload import Json
+from relay.sensitive import concealed
 
 
 class RouteOptions(Options):
@@ -85,7 +86,7 @@ class Route:
         where = self.options.where
         if where is None or decision.miss not in (Miss.WHERE, Miss.WHERE_ERROR):
             return decision
-        return replace(decision, saw=where.seen(event.payload))
+        return replace(decision, saw=where.seen(concealed(event.payload)))
 
     def _decide_where(self, event: Event) -> Decision:
         options = self.options

@@ -14,9 +14,13 @@ from relay.payload import Json
 CONCEALED = "[hidden]"
 """Stands for what is not shown."""
 
-_NAME = re.compile(r"(stream|access|secret|api)_?key|.*(download_?url|secret|token|password)", re.IGNORECASE)
+_NAME = re.compile(
+    r".*(stream|access|secret|api|private|rtmp)[_ -]?keys?|.*(download_?url|secret|token|pass(word|phrase))",
+    re.IGNORECASE,
+)
 _PRESIGNED = re.compile(
-    r"\s*\w+://.*[?&;](x-(amz|goog)-(signature|credential|security-token)|signature|sig|policy|key-pair-id|token)=",
+    r"\s*\w+://.*[?&;]"
+    r"(x-(amz|goog)-(signature|credential|security-token)|signature|sig|policy|key-pair-id|(access_)?token|jwt)=",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiohttp
 from aiohttp import StreamReader, http_parser, web
@@ -51,6 +51,8 @@ class Limits:
     """From the first byte of a request to the end of its headers."""
     idle_seconds: float
     """Between two requests of one connection, and before the first."""
+    answer_seconds: float
+    """For an answer to be taken; who reads nothing would hold the connection, and its place, for ever."""
     linger_seconds: float
     """How long the rest of a body that was refused is read and thrown away, so that its sender sees the answer."""
 
@@ -63,6 +65,9 @@ class Watcher(Protocol):
 
     def headers_timed_out(self) -> None:
         """Somebody began a request and did not go on."""
+
+    def answer_unread(self) -> None:
+        """Somebody did not read an answer."""
 
     def request_malformed(self) -> None:
         """Something came that is no HTTP."""
@@ -112,15 +117,21 @@ class Server(web.Server):
 class Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_headers_due", "_server")
+    __slots__ = ("_answer_due", "_headers_due", "_server", "_wire")
 
     def __init__(self, server: Server, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._server = server
         self._headers_due: asyncio.TimerHandle | None = None
+        self._answer_due: asyncio.TimerHandle | None = None
+        self._wire: asyncio.Transport | None = None
+        """aiohttp forgets its own when it closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless there are too many already."""
+        self._wire = cast("asyncio.Transport", transport)
+        # Answers are small: any byte that the system does not take at once starts the clock.
+        self._wire.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         if len(self._server.connections) > self._server.limits.connections:
             self._server.watcher.connection_refused()
@@ -129,7 +140,18 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
         self._headers_are_due(no=True)
+        self._answer_is_due(no=True)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read; from now on the clock ticks."""
+        super().pause_writing()
+        self._answer_is_due(no=False)
+
+    def resume_writing(self) -> None:
+        """It read."""
+        self._answer_is_due(no=True)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; from the first of a request to the last of its headers the clock ticks."""
@@ -164,6 +186,19 @@ class Connection(RequestHandler):
             self._headers_due = None
         elif not no and self._headers_due is None:
             self._headers_due = self._loop.call_later(self._server.limits.header_seconds, self._too_slow)
+
+    def _answer_is_due(self, *, no: bool) -> None:
+        if self._answer_due is not None:
+            self._answer_due.cancel()
+            self._answer_due = None
+        if not no:
+            self._answer_due = self._loop.call_later(self._server.limits.answer_seconds, self._unread)
+
+    def _unread(self) -> None:
+        self._answer_due = None
+        self._server.watcher.answer_unread()
+        if self._wire is not None:
+            self._wire.abort()  # to close in order would wait for the very bytes that nobody reads
 
     def _too_slow(self) -> None:
         self._headers_due = None

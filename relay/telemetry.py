@@ -123,6 +123,10 @@ class Telemetry:
         """A client began a request and did not go on."""
         self._connections_closed.labels("slow_headers").inc()
 
+    def answer_unread(self) -> None:
+        """A client did not read its answer."""
+        self._connections_closed.labels("unread").inc()
+
     def request_malformed(self) -> None:
         """Something came that is no HTTP."""
         self._requests.labels("none", "malformed").inc()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from relay.model import value
 from relay.options import Secret
@@ -22,8 +22,8 @@ ATTEMPTS, WINDOW = 10, 60.0
 """So many wrong tokens from one address in so many seconds, and it has to wait."""
 _MOST_ADDRESSES = 1000
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
-"""Headers of a request that somebody on this machine hands on for somebody else."""
+_OF_PROXIES = ("forwarded", "via", "x-real-ip", "x-forwarded-")
+"""Headers of a request that somebody on this machine hands on for somebody else: how their names begin."""
 _JSON = "application/json"
 
 
@@ -53,7 +53,7 @@ class Access:
             return Refusal(status=403, detail="without admin.token the API answers only on loopback")
         if _hostname(request.headers.get("host", "")) not in _LOOPBACK_NAMES:
             return Refusal(status=403, detail="without admin.token the API is asked as 127.0.0.1 or localhost only")
-        if any(name in request.headers for name in _OF_PROXIES):
+        if _came_through_a_proxy(request):
             return Refusal(
                 status=403, detail="this came through a proxy, so its sender may be anybody: set admin.token"
             )
@@ -61,11 +61,11 @@ class Access:
 
     def _by_token(self, request: web.BaseRequest, token: bytes) -> Refusal | None:
         address = request.remote or ""
-        if len(self._recent(address)) >= ATTEMPTS:
-            return Refusal(status=429, detail="too many wrong tokens from your address; wait a minute")
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token):
-            return None
+            return None  # also during a lockout: behind a proxy all share one address
+        if len(self._recent(address)) >= ATTEMPTS:
+            return Refusal(status=429, detail="too many wrong tokens from your address; wait a minute")
         if scheme:
             self._remember(address)
         return Refusal(status=401, detail="give the token of admin.token as `Authorization: Bearer …`")
@@ -94,6 +94,11 @@ def _may_change(request: web.BaseRequest) -> Refusal | None:
     if site not in ("none", "same-origin") or "origin" in request.headers:
         return Refusal(status=403, detail="a change does not come from a web page")
     return None
+
+
+def _came_through_a_proxy(request: web.BaseRequest) -> bool:
+    """Whether somebody hands it on. nginx's plain `proxy_pass` adds no header, but speaks HTTP/1.0."""
+    return request.version < HttpVersion11 or any(name.lower().startswith(_OF_PROXIES) for name in request.headers)
 
 
 def _is_loopback(address: str) -> bool:

@@ -196,8 +196,9 @@ class Api:
             return _answer({"count": count, "by": [tally_view(tally) for tally in tallies]})
         if asked.expected is not None and asked.expected != count:
             raise Refused(409, f"{count} deliveries are meant, not {asked.expected}; look again with dry_run")
+        # Told before it begins: it goes in steps, and what stands of them stands also where a later one fails.
+        _audit(request, "replay", meant=count, asked=asked.model_dump_json(exclude_defaults=True))
         done = await self._replay(asked.selection, timedelta(seconds=1 / asked.rate.per_second))
-        _audit(request, "replay", replayed=done, asked=asked.model_dump_json(exclude_defaults=True))
         return _answer({"replayed": done}, status=202)
 
 

@@ -112,3 +112,23 @@ async def test_a_lease_that_ran_out_is_not_put_off(open_store: OpenStore, tmp_pa
     async with open_store(tmp_path) as store:
         assert await store.recover(now=NOON + 9 * LEASE) == 1
         assert await store.next_due("crm") == NOON + LEASE
+
+
+async def test_what_was_interrupted_again_and_again_comes_back_apart_from_the_others(
+    open_store: OpenStore, tmp_path: Path
+) -> None:
+    """Else one event that kills the process takes all that are under way beside it through their attempts."""
+    async with open_store(tmp_path) as store:
+        for _ in range(30):
+            await store.accept(admission("crm"))
+    now = NOON
+    for _ in range(3):
+        async with open_store(tmp_path) as dead:
+            await dead.recover(now=now)
+            assert len(await dead.claim("crm", limit=100, now=now, lease=LEASE)) == 30, "twice at once"
+            now += SECOND
+    async with open_store(tmp_path) as store:
+        assert await store.recover(now=now) == 30
+        at_once = len(await store.claim("crm", limit=100, now=now, lease=LEASE))
+        within = len(await store.claim("crm", limit=100, now=now + 5 * SECOND, lease=LEASE))
+    assert (at_once < 15, at_once + within) == (True, 30)

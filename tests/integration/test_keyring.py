@@ -393,3 +393,20 @@ async def test_pinned_keys_are_never_fetched(server: FakeKeyServer, tmp_path: Pa
 async def test_pinned_keys_have_no_age() -> None:
     keys = PinnedKeys([FIRST])
     assert (keys.fresh(), await keys.refresh(), keys.age()) == (True, True, None)
+
+
+@pytest.mark.parametrize("host", ["keys..example.com", "a" * 70 + ".example", ".com"])
+async def test_a_host_that_can_be_no_name_is_unreachable_and_ends_nothing(make: Make, told: Told, host: str) -> None:
+    keys = make(url=f"https://{host}/k")
+    assert await keys.refresh() is False
+    assert told.results == ["unreachable"]
+
+
+async def test_who_waits_for_a_fetch_that_is_called_off_is_told_that_there_is_none(make: Make) -> None:
+    async with FakeHttp(default=Hang()) as silent:
+        keys = make(url=f"{silent.url}/key")
+        waiting = asyncio.create_task(keys.refresh())
+        await silent.wait_for(1)
+        assert keys._flight is not None
+        keys._flight.cancel()
+        assert await waiting is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from relay.config import Config, load
 from relay.errors import ConfigError
-from tests.fakes.http import FakeHttp, Hang
+from relay.model import Failure, Reason
+from tests.fakes.http import Answer, FakeHttp, Hang
 from tests.fakes.keys import key_pair
 from tests.running import Relay, config, payload, relay_running, until, write_config
 
@@ -168,3 +170,40 @@ async def test_sinks_of_one_channel_keep_to_the_slowest_of_their_rates_also_afte
         await relay.app.reload(changed(tmp_path, sinks=channel("1/s", "6/m"), routes=[]))
         assert relay.app.dispatcher.lanes["slack-0"]._pace is relay.app.dispatcher.lanes["slack-1"]._pace is kept
         assert kept._per_second == 0.1
+
+
+async def test_what_a_slow_sink_has_begun_is_not_sent_again_for_a_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a reload; what is cut off may have arrived."""
+    monkeypatch.setattr("relay.app.DRAIN", timedelta(seconds=0.1))
+    async with FakeHttp(default=Hang()) as slow:
+        sink = {"type": "http", "url": slow.url, "allow_private": True, "timeout": "5s"}
+        async with relay_running(tmp_path, sinks={"crm": sink}) as relay:
+            await post(relay, "m-1")
+            await slow.wait_for(1)
+            other = changed(tmp_path, sinks={"crm": sink | {"concurrency": 2}})
+            reloading = asyncio.create_task(relay.app.reload(other))
+            await until(lambda: _is(relay.app.config.sinks["crm"].concurrency == 2), "the new concurrency")
+            await asyncio.sleep(0.5)  # five times what a stop would grant
+            assert len(slow.requests) == 1
+            assert not reloading.done()
+            slow.default = Answer()
+            slow._released.set()
+            await reloading
+            await relay.delivered("crm", 1)
+            [record] = await relay.app.store.deliveries(sink="crm")
+    assert [attempt.reason for attempt in record.attempts] == ["unavailable"], "it ended by its own answer, a 500"
+
+
+async def test_a_lane_that_ends_tells_nothing_more_of_its_sink(tmp_path: Path) -> None:
+    async with FakeHttp(default=Answer(410)) as gone:
+        sink = {"type": "http", "url": gone.url, "allow_private": True}
+        async with relay_running(tmp_path, sinks={"crm": sink}) as relay:
+            old = relay.app.dispatcher.lanes["crm"]
+            await relay.app.reload(changed(tmp_path, sinks={"crm": sink | {"concurrency": 2}}))
+            old.gate.pause(Failure(reason=Reason.GONE, detail="by the old one"))
+            old._tell_gate()
+            metrics = await relay.metrics()
+    assert metrics['relay_sink_state{sink="crm",state="open"}'] == 1
+    assert metrics['relay_sink_state{sink="crm",state="paused"}'] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -11,7 +12,7 @@ import pytest
 from relay.gateway import GatewayOptions
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, gateway_running
 from tests.fakes.http import WAIT
-from tests.running import payload, signed
+from tests.running import payload, signed, until
 
 BODY = b'{"event":"meeting.started"}'
 CANARY = b"c4n4ry"
@@ -120,6 +121,50 @@ async def test_requests_may_come_one_behind_the_other(monkeypatch: pytest.Monkey
         for _ in range(3):
             assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
         assert closed(gateway, "slow_headers") == 0
+
+
+async def test_who_reads_no_answers_is_cut_off_and_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.listening._ANSWER_TIME", 0.3)
+    options = GatewayOptions(max_connections=3)
+    async with gateway_running(ScriptedIntake(), options=options) as gateway:
+        deaf = [_deaf(gateway.port) for _ in range(3)]
+        try:
+            await asyncio.to_thread(_fill, deaf)
+
+            async def cut_off() -> bool:
+                return closed(gateway, "unread") == 3
+
+            await until(cut_off, "end of those who do not read")
+            assert (await gateway.post(payload())).status == 200
+        finally:
+            for each in deaf:
+                each.close()
+
+
+def _deaf(port: int) -> socket.socket:
+    """A client that will read nothing, and has hardly any room for what it does not read."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    made.connect(("127.0.0.1", port))
+    made.settimeout(0.2)
+    return made
+
+
+def _fill(clients: list[socket.socket]) -> None:
+    """Ask, and never listen, until nothing more is taken."""
+    for client in clients:
+        with suppress(OSError):
+            for _ in range(200):
+                client.sendall(b"GET /x HTTP/1.1\r\nhost: relay\r\n\r\n" * 100)
+
+
+async def test_many_requests_one_behind_the_other_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.listening._ANSWER_TIME", 0.3)
+    async with gateway_running(ScriptedIntake()) as gateway, connected(gateway) as (reader, writer):
+        writer.write(b"GET /x HTTP/1.1\r\nhost: relay\r\n\r\n" * 300)
+        for _ in range(300):
+            assert (await answer(reader)).startswith(b"HTTP/1.1 404 ")
+        assert closed(gateway, "unread") == 0
 
 
 async def test_one_connection_too_many_is_closed_and_the_others_are_served() -> None:

@@ -15,12 +15,13 @@ import apsw
 import pytest
 
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
+from relay.payload import Defect
 from relay.stores import open_store
 from relay.stores.migrations import Migration, migrations
 from relay.stores.sqlite import SqliteStore, connection
 from relay.stores.sqlite.connection import APPLICATION_ID, connect
 from relay.stores.sqlite.upkeep import Upkeep
-from tests.fakes.admissions import admission
+from tests.fakes.admissions import NOON, admission
 
 LEASE = timedelta(seconds=60)
 
@@ -305,3 +306,14 @@ async def test_an_io_error_of_a_checkpoint_ends_the_store(path: Path, monkeypatc
     with pytest.raises(StoreUnavailable):
         await store.accept(admission("crm"))
     await store.close()
+
+
+async def test_a_word_of_a_later_version_ends_nothing(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "relay.db")
+    try:
+        await store.accept(admission("crm"))
+        await store._writer.submit(lambda connection: connection.execute("UPDATE event SET defect = 'of_tomorrow'"))
+        [claimed] = await store.claim("crm", limit=1, now=NOON, lease=timedelta(seconds=60))
+        assert claimed.event.defect is Defect.NOT_JSON
+    finally:
+        await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import HttpVersion10, HttpVersion11
 
 from relay.admin.access import _MOST_ADDRESSES, ATTEMPTS, WINDOW, Access
 from relay.options import Secret
@@ -13,6 +14,7 @@ class Request:
 
     def __init__(self, remote: str | None, method: str = "GET", **headers: str) -> None:
         self.remote = remote
+        self.version = HttpVersion11
         self.method = method
         self.headers = {"host": "127.0.0.1"} | headers
         self.content_type = headers.get("content-type", "")
@@ -39,10 +41,19 @@ def test_each_address_has_its_own_guesses_and_they_are_forgotten() -> None:
     access = Access(Secret("right"), now=lambda: now)
     for _ in range(ATTEMPTS):
         assert status(access, Request("192.0.2.1", authorization="Bearer wrong")) == 401
-    assert status(access, Request("192.0.2.1", authorization="Bearer right")) == 429
+    assert status(access, Request("192.0.2.1", authorization="Bearer wrong")) == 429
+    assert status(access, Request("192.0.2.1")) == 429
+    assert status(access, Request("192.0.2.1", authorization="Bearer right")) is None
     assert status(access, Request("192.0.2.2", authorization="Bearer right")) is None
     now = WINDOW
-    assert status(access, Request("192.0.2.1", authorization="Bearer right")) is None
+    assert status(access, Request("192.0.2.1", authorization="Bearer wrong")) == 401
+
+
+def test_without_a_token_what_speaks_as_proxies_do_is_not_let_in() -> None:
+    request = Request("127.0.0.1")
+    request.version = HttpVersion10
+    assert status(Access(None, now=lambda: 0.0), request) == 403
+    assert status(Access(Secret("right"), now=lambda: 0.0), Request("127.0.0.1", authorization="Bearer right")) is None
 
 
 def test_no_token_at_all_is_no_guess() -> None:

@@ -19,7 +19,18 @@ SIGNED = "https://files.example/a.mp4?X-Amz-Date=1&X-Amz-Signature=abc"
 
 @pytest.mark.parametrize(
     "name",
-    ["streamKey", "stream_key", "downloadUrl", "audioDownloadUrl", "chatDownloadUrl", "download_url", "authToken"],
+    [
+        "streamKey",
+        "stream_key",
+        "downloadUrl",
+        "audioDownloadUrl",
+        "chatDownloadUrl",
+        "download_url",
+        "authToken",
+        "streamKeys",
+        "rtmp-key",
+        "passphrase",
+    ],
 )
 def test_these_names_are_hidden_at_any_depth(name: str) -> None:
     assert concealed({"a": [{name: "x"}]}) == {"a": [{name: CONCEALED}]}
@@ -46,6 +57,7 @@ def test_that_there_is_nothing_is_no_secret(nothing: object) -> None:
         ("https://storage.example/a?X-Goog-Credential=abc", True),
         ("https://files.example/a?token=abc", True),
         ("rtmps://live.example/in?token=abc", True),
+        ("https://files.example/a?x=1&access_token=abc", True),
         ("https://files.example/a", False),
         ("https://files.example/signature=1", False),
         ("see ?sig=1", False),

@@ -31,7 +31,7 @@ _ATTEMPTS = "SELECT attempt, at, reason, detail FROM failure WHERE delivery = ? 
 _QUEUE = "SELECT sink, order_key, replay > 0 FROM delivery WHERE id = ? AND state = 'pending' AND due_at IS NULL"
 _FIRST = """
 SELECT {columns} FROM delivery d JOIN event e ON e.seq = d.event
- WHERE d.sink = ? AND d.order_key = ? AND d.state = 'pending' AND d.{queue} AND d.due_at IS NOT NULL LIMIT 1"""
+ WHERE d.sink = ? AND d.order_key = ? AND d.state = 'pending' AND d.{queue} AND +d.due_at IS NOT NULL LIMIT 1"""
 _FIRST_FRESH, _FIRST_REPLAY = (
     _FIRST.format(columns=DELIVERY_COLUMNS, queue=queue) for queue in ("replay = 0", "replay > 0")
 )

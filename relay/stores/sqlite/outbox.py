@@ -41,7 +41,12 @@ SELECT min(due_at) FROM (
      WHERE sink = ?1 AND state = 'pending' AND replay = 0 AND due_at IS NOT NULL
     UNION ALL
     SELECT min(due_at) FROM delivery WHERE sink = ?1 AND state = 'pending' AND replay > 0 AND due_at IS NOT NULL)"""
-_RECOVER = "UPDATE delivery SET due_at = min(due_at, ?), owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
+# At once. But what was interrupted again and again may be what kills us, and must not always be in the company of the
+# same others, or they die with it: after three begun attempts each comes back at a moment of its own, within 5 s.
+_RECOVER = """
+UPDATE delivery
+   SET due_at = min(due_at, ?1 + iif(tries > 2, abs(random()) % 5000000, 0)), owner = NULL
+ WHERE owner IS NOT NULL AND owner <> ?2"""
 _LATER = """
 SELECT id FROM delivery WHERE sink = :sink AND state = 'pending' AND replay = 0 AND due_at > :latest AND owner IS NULL
 UNION ALL

@@ -61,6 +61,8 @@ class Upkeep:
                 ended = Checkpoint.BUSY if error.kind == "busy" else Checkpoint.FAILED
                 if error.kind == "io":
                     self._writer.give_up(error)
+            except OSError:  # the log could not be looked at; it is at the next turn
+                ended = Checkpoint.FAILED
             for listener in self.listeners:
                 listener(ended)
 
