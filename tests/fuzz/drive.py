@@ -44,6 +44,8 @@ class Findings:
     unplanned: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Input and answer."""
     hung: list[bytes] = field(default_factory=list)
+    accepted: int = 0
+    """Webhooks that the gateway took, whether their answers came in time to be read or not."""
 
     @property
     def total(self) -> int:
@@ -111,16 +113,21 @@ async def _exchange(port: int, made: bytes) -> bytes:
 
 
 class Forgetful:
-    """An `Intake` that takes everything and keeps nothing, so that what grows is the gateway's."""
+    """An `Intake` that takes everything and keeps nothing but a count, so that what grows is the gateway's."""
+
+    accepted = 0
 
     async def accept(self, admission: Admission) -> Acceptance:
+        self.accepted += 1
         return Acceptance(event_id=admission.event.id)
 
 
 async def run(count: int, seed: int, *, told: Callable[[Findings], None] = lambda _: None) -> tuple[Findings, int]:
     """A run against a gateway of its own; what it saw, and how many genuine webhooks were answered after it."""
-    async with gateway_running(Forgetful()) as gateway:
+    intake = Forgetful()
+    async with gateway_running(intake) as gateway:
         findings = await drive(gateway.port, count=count, seed=seed, told=told)
+        findings.accepted = intake.accepted
         answered = [(await gateway.post(_again(number))).status for number in range(20)]
     return findings, answered.count(200)
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from relay.gateway import GatewayOptions
+from relay.server import Connection
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, gateway_running
 from tests.fakes.http import WAIT
 from tests.running import payload, signed, until
@@ -125,6 +126,7 @@ async def test_requests_may_come_one_behind_the_other(monkeypatch: pytest.Monkey
 
 async def test_who_reads_no_answers_is_cut_off_and_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.listening._ANSWER_TIME", 0.3)
+    monkeypatch.setattr(Connection, "connection_made", _with_little_room)
     options = GatewayOptions(max_connections=3)
     async with gateway_running(ScriptedIntake(), options=options) as gateway:
         deaf = [_deaf(gateway.port) for _ in range(3)]
@@ -141,12 +143,21 @@ async def test_who_reads_no_answers_is_cut_off_and_gives_its_place_back(monkeypa
                 each.close()
 
 
+_connection_made = Connection.connection_made
+
+
+def _with_little_room(self: Connection, transport: asyncio.BaseTransport) -> None:
+    """The system takes megabytes for a client that reads nothing; here it takes little, so that it is soon full."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    _connection_made(self, transport)
+
+
 def _deaf(port: int) -> socket.socket:
     """A client that will read nothing, and has hardly any room for what it does not read."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     made.connect(("127.0.0.1", port))
-    made.settimeout(0.2)
+    made.settimeout(2.0)
     return made
 
 
