@@ -14,7 +14,19 @@ import orjson
 
 from relay.model import GateState
 from tests.fakes.http import FakeHttp
-from tests.fakes.wire import Cut, Dripping, HalfOpen, Hanging, Late, Refused, ResetAfter, ResetBefore, Whole, Wire
+from tests.fakes.wire import (
+    Cut,
+    Dripping,
+    Fault,
+    HalfOpen,
+    Hanging,
+    Late,
+    Refused,
+    ResetAfter,
+    ResetBefore,
+    Whole,
+    Wire,
+)
 from tests.running import Relay, Samples, payload, relay_running, until
 
 QUICK = {"base": "10ms", "cap": "50ms"}
@@ -79,6 +91,21 @@ class Scene:
 
         await self.shows(balanced, "balance of what is delivered and what waits")
         assert dead(await self.relay.metrics()) == {}
+
+    async def survives(self, wire: Wire, fault: Fault, *, outcome: str) -> None:
+        """All goes well, then the way is at fault, then it is whole again: the breaker opens, the others go on, what
+        comes meanwhile waits, and at last everything arrives."""
+        await self.post(6)
+        await self.relay.delivered("ill", 6)
+        await wire.switch(fault)
+        await self.post(9)
+        await self.others_go_on()
+        await self.is_in(GateState.BROKEN)
+        await self.failed_with(outcome, 5)
+        await self.waits(9)
+        await wire.switch(Whole())
+        await self.post(3)
+        await self.recovers()
 
     async def recovers(self) -> None:
         """In the end all of it is delivered, nothing is dead, the books balance, and no answer was late."""

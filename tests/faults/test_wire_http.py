@@ -30,7 +30,6 @@ from tests.fakes.wire import (
     Refused,
     ResetAfter,
     ResetBefore,
-    Whole,
     Wire,
 )
 from tests.faults.scene import arrivals, scene, storm
@@ -72,17 +71,7 @@ def http(url: str, **options: Any) -> dict[str, Any]:
 async def test_a_fault_on_the_way(tmp_path: Path, service: FakeHttp, wire: Wire, fault: Fault, outcome: str) -> None:
     limit = "500ms" if outcome == "timeout" else "10s"
     async with scene(tmp_path, http(f"http://{wire.address}/hooks", timeout=limit)) as here:
-        await here.post(6)
-        await here.relay.delivered("ill", 6)
-        await wire.switch(fault)
-        await here.post(9)
-        await here.others_go_on()
-        await here.is_in(GateState.BROKEN)
-        await here.failed_with(outcome, 5)
-        await here.waits(9)
-        await wire.switch(Whole())
-        await here.post(3)
-        await here.recovers()
+        await here.survives(wire, fault, outcome=outcome)
         here.has_all(arrivals(service))
         times = Counter(event_id for event_id, _ in arrivals(service))
     if isinstance(fault, Refused | ResetBefore):

@@ -11,7 +11,7 @@ import pytest
 from relay.model import GateState
 from tests.fakes.slack import CHANNEL, TOKEN, WEBHOOK_PATH, Answer, FakeSlack, Refuse, Step
 from tests.fakes.slack import Accept as Accepting
-from tests.fakes.wire import Fault, Hanging, Refused, ResetAfter, ResetBefore, Whole, Wire
+from tests.fakes.wire import Fault, Hanging, Refused, ResetAfter, ResetBefore, Wire
 from tests.faults.scene import scene
 from tests.running import Samples
 
@@ -46,17 +46,7 @@ def numbers(slack: FakeSlack) -> list[int]:
 )
 async def test_a_fault_on_the_way(tmp_path: Path, slack: FakeSlack, fault: Fault, outcome: str) -> None:
     async with Wire(slack.port) as wire, scene(tmp_path, by_webhook(wire.address)) as here:
-        await here.post(6)
-        await here.relay.delivered("ill", 6)
-        await wire.switch(fault)
-        await here.post(9)
-        await here.others_go_on()
-        await here.is_in(GateState.BROKEN)
-        await here.failed_with(outcome, 5)
-        await here.waits(9)
-        await wire.switch(Whole())
-        await here.post(3)
-        await here.recovers()
+        await here.survives(wire, fault, outcome=outcome)
         here.has_numbers(numbers(slack))
 
 

@@ -9,7 +9,7 @@ from typing import assert_never
 import apsw
 
 from relay.model import Dead, Delivered, Delivery, DeliveryState, Failure, Reason, Retry, Settled
-from relay.stores.sqlite.rows import EVENT_COLUMNS, Row, delivery, event, to_micros
+from relay.stores.sqlite.rows import EVENT_COLUMNS, Row, delivery, event, quoted_text, to_micros
 
 # A claim is a lease in one column: `due_at` moves ahead. A worker that dies needs no reaper; its deliveries come due
 # again, at once where `recover` finds that it is gone. `attempt` fences: a worker that wakes up late finds another
@@ -56,7 +56,6 @@ SELECT id FROM delivery WHERE sink = :sink AND state = 'pending' AND replay > 0 
 _BRING_FORWARD = """
 UPDATE delivery SET due_at = max(?2, coalesce(replay_at, 0))
  WHERE id = ?1 AND state = 'pending' AND due_at > ?2 AND owner IS NULL"""
-_MAX_TEXT = 1000
 
 
 def claim(
@@ -114,16 +113,16 @@ def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | 
     match verdict:
         case Delivered(receipt=receipt):
             settled = connection.execute(
-                _FINISH, (DeliveryState.DELIVERED, now, _text(receipt), "", "", of.id, of.attempt)
+                _FINISH, (DeliveryState.DELIVERED, now, quoted_text(receipt), "", "", of.id, of.attempt)
             ).fetchone()
         case Dead(failure=failure):
             settled = connection.execute(
-                _FINISH, (DeliveryState.DEAD, now, "", failure.reason, _text(failure.detail), of.id, of.attempt)
+                _FINISH, (DeliveryState.DEAD, now, "", failure.reason, quoted_text(failure.detail), of.id, of.attempt)
             ).fetchone()
         case Retry(failure=failure, at=at, counted=counted):
             tries = of.tries - (not counted)  # not relative to the row: an answer may be lost, and settled again
             settled = connection.execute(
-                _RETRY, (to_micros(at), tries, failure.reason, _text(failure.detail), of.id, of.attempt)
+                _RETRY, (to_micros(at), tries, failure.reason, quoted_text(failure.detail), of.id, of.attempt)
             ).fetchone()
         case _:
             assert_never(verdict)
@@ -140,9 +139,4 @@ def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | 
 def _record(connection: apsw.Connection, of: Delivery, failure: Failure, now: int) -> None:
     """Keep the attempt's reason; giving a lease back at shutdown is no attempt that anybody asks about."""
     if failure.reason is not Reason.STOPPING:
-        connection.execute(_FAILURE, (of.id, of.attempt, now, failure.reason, _text(failure.detail)))
-
-
-def _text(quoted: str) -> str:
-    """A text that every store takes: it may quote a sink, and so hold anything."""
-    return quoted[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+        connection.execute(_FAILURE, (of.id, of.attempt, now, failure.reason, quoted_text(failure.detail)))

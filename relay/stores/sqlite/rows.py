@@ -13,6 +13,7 @@ from relay.records import AttemptRecord, DeliveryRecord, EventRecord
 
 Row: TypeAlias = tuple[Any, ...]
 
+_MAX_TEXT = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EVENT_COLUMNS = (
@@ -40,6 +41,11 @@ def from_micros(micros: int) -> datetime:
 def moment_or_none(micros: int | None) -> datetime | None:
     """The moment of a column that may be NULL."""
     return None if micros is None else from_micros(micros)
+
+
+def quoted_text(text: str) -> str:
+    """A text that every store takes: it may quote a sink, and so hold anything."""
+    return text[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def headers_text(event: Event) -> str:

@@ -9,7 +9,7 @@ import apsw
 
 from relay.model import Failure, GateState, Wish
 from relay.records import SinkRecord
-from relay.stores.sqlite.rows import from_micros, moment_or_none, to_micros
+from relay.stores.sqlite.rows import from_micros, moment_or_none, quoted_text, to_micros
 
 _WISH = """
 INSERT INTO sink_wish (sink, paused, at) VALUES (?1, ?2, ?3)
@@ -28,7 +28,6 @@ SELECT w.sink, sum(w.pending), sum(w.replays), min(coalesce(d.replay_at, e.recei
   JOIN delivery d ON d.id = w.oldest JOIN event e ON e.seq = d.event
  GROUP BY w.sink"""
 _DEAD = "SELECT sink, count(*) FROM delivery WHERE state = 'dead' GROUP BY sink"
-_MAX_DETAIL = 1000
 
 
 def wish(connection: apsw.Connection, sink: str, wish: Wish) -> None:
@@ -46,8 +45,8 @@ def wishes(connection: apsw.Connection) -> Mapping[str, Wish]:
 
 def report(connection: apsw.Connection, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
     """Keep the state; `since` stays while the state does."""
-    reason, detail = ("", "") if failure is None else (failure.reason, failure.detail[:_MAX_DETAIL])
-    connection.execute(_REPORT, (sink, state, reason, detail.encode("utf-8", "replace").decode(), to_micros(now)))
+    reason, detail = ("", "") if failure is None else (failure.reason, quoted_text(failure.detail))
+    connection.execute(_REPORT, (sink, state, reason, detail, to_micros(now)))
 
 
 def waiting(connection: apsw.Connection) -> Mapping[str, SinkRecord]:
