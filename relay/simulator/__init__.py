@@ -10,6 +10,7 @@ where the simulator's public key is pinned (`public_key:`) or its `well_known` d
 
 from __future__ import annotations
 
+from relay.simulator.examples import EXAMPLES, example
 from relay.simulator.key import SimulatorKey, well_known
 from relay.simulator.meeting import Meeting
 from relay.simulator.scenarios import ORGANIZATION, SCENARIOS, START, Moment, Scenario, play
@@ -17,6 +18,7 @@ from relay.simulator.sending import GAP, WEBHOOK_ID, SimulatedWebhook, simulate
 from relay.simulator.shapes import Provider
 
 __all__ = [
+    "EXAMPLES",
     "GAP",
     "ORGANIZATION",
     "SCENARIOS",
@@ -28,6 +30,7 @@ __all__ = [
     "Scenario",
     "SimulatedWebhook",
     "SimulatorKey",
+    "example",
     "play",
     "simulate",
     "well_known",
