@@ -78,8 +78,10 @@ def is_true(value: Json) -> bool:
 
 
 def _why(error: JMESPathError) -> str:
-    """JMESPath's own words, in one line, without their frame and without the whole expression."""
-    return _FRAME.sub("", str(error).splitlines()[0])
+    """JMESPath's own words, in one line, without their frame and without the whole expression; a character of it that
+    is not seen is written out."""
+    line = _FRAME.sub("", str(error).splitlines()[0])
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 def _functions(tree: Mapping[str, Any]) -> Iterator[str]:

@@ -105,6 +105,8 @@ def test_any_text(folder: Path, text: str) -> None:
 
 @QUICK
 @given(tree=sections | trees)
+@example(tree={"routes": [{"where": "\x00"}]})
+@example(tree={"routes": [{"where": "a\x1cb\u2028c"}]})
 def test_any_tree(folder: Path, tree: Any) -> None:
     report_on(folder, yaml.safe_dump(tree, allow_unicode=True).encode(errors="replace"))
 
