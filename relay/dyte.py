@@ -39,6 +39,10 @@ ONCE_ONLY_TYPES = frozenset(
 that goes LIVE, IDLE, LIVE repeats its body honestly, a resumed recording repeats RECORDING, and of unknown types
 nothing is known; a repeat of those is always a new event."""
 
+_FAMILY_HEADERS = tuple(
+    (family, f"{family}-signature", f"{family}-uuid", f"{family}-webhook-id") for family in FAMILIES
+)
+_SIGNING_HEADERS = frozenset(name for _, *names in _FAMILY_HEADERS for name in names)
 _KEPT_HEADERS = ("content-type", "user-agent")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _TYPE = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
@@ -64,20 +68,29 @@ def read_signatures(headers: Iterable[tuple[str, str]]) -> Sequence[Signature]:
     Raises:
         MalformedSignature: there is none, one is given twice, or one is not strict base64.
     """
-    values: dict[str, list[str]] = {}
+    single: dict[str, str] = {}
+    repeated: set[str] = set()
     for name, text in headers:
-        values.setdefault(name.lower(), []).append(text)
+        if (lower := name.lower()) in _SIGNING_HEADERS:
+            if lower in single:
+                repeated.add(lower)
+            single[lower] = text
     found = []
-    for family in FAMILIES:
-        match values.get(f"{family}-signature", []):
-            case []:
-                continue
-            case [text]:
-                uuid = _single_identifier(values.get(f"{family}-uuid", []))
-                webhook_id = _single_identifier(values.get(f"{family}-webhook-id", []))
-                found.append(Signature(family=family, bytes=_decode(text), uuid=uuid, webhook_id=webhook_id))
-            case _:
-                raise MalformedSignature(f"{family}-signature is given more than once")
+    for family, signed, uuid, webhook_id in _FAMILY_HEADERS:
+        if signed not in single:
+            continue
+        if signed in repeated:
+            raise MalformedSignature(f"{signed} is given more than once")
+        for name in repeated & {uuid, webhook_id}:
+            del single[name]
+        found.append(
+            Signature(
+                family=family,
+                bytes=_decode(single[signed]),
+                uuid=_identifier(single.get(uuid)),
+                webhook_id=_identifier(single.get(webhook_id)),
+            )
+        )
     if not found:
         raise MalformedSignature("the request carries no signature")
     return found
@@ -130,9 +143,9 @@ def _event_type(payload: Payload) -> str | None:
     return name if isinstance(name, str) and _TYPE.fullmatch(name) else None
 
 
-def _single_identifier(values: Sequence[str]) -> str | None:
-    """An unsigned id that is given once and looks like one; anything else counts as absent."""
-    return values[0] if len(values) == 1 and _IDENTIFIER.fullmatch(values[0]) else None
+def _identifier(text: str | None) -> str | None:
+    """An unsigned id that looks like one; anything else counts as absent."""
+    return text if text is not None and _IDENTIFIER.fullmatch(text) else None
 
 
 def _decode(text: str) -> bytes:
@@ -150,5 +163,7 @@ def _kept(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     kept = {}
     for name, text in headers:
         if (lower := name.lower()) in _KEPT_HEADERS and lower not in kept:
-            kept[lower] = "".join(char if " " <= char <= "~" else "?" for char in text[:200])
+            text = text[:200]  # noqa: PLW2901
+            printable = text.isascii() and text.isprintable()
+            kept[lower] = text if printable else "".join(char if " " <= char <= "~" else "?" for char in text)
     return kept

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from time import perf_counter
 from typing import Literal
 
 import orjson
@@ -18,12 +19,14 @@ from aiohttp import HttpVersion11, web
 from pydantic import Field, field_validator
 
 from relay import dyte
+from relay.deadlines import Deadlines
 from relay.errors import StoreUnavailable
 from relay.identity import new_event_id
 from relay.model import Admission, Event, Quarantine, value
 from relay.options import Duration, Options, Secret, Size
 from relay.ports import Clock, Intake, Keys
 from relay.publickey import PublicKey
+from relay.reply import Reply
 from relay.routing import RouteTable
 from relay.telemetry import Telemetry
 
@@ -136,6 +139,7 @@ _STATUS = {
     Outcome.TOO_LARGE: 413,
 }
 """All others are 503: our fault, or so we say, because the sender must try again."""
+_HEAD = f"HTTP/1.1 200 OK\r\nserver: {SERVER_NAME}\r\ncontent-type: application/json\r\n".encode()
 
 
 @value
@@ -148,10 +152,12 @@ class Answer:
     """For the log; never sent."""
     close: bool = False
 
-    def response(self) -> web.Response:
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
         """The HTTP response."""
         status = _STATUS.get(self.outcome, 503)
         body = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
+        if status == 200 and not self.close and Reply.fits(request):
+            return Reply(request, _HEAD, orjson.dumps(body))
         headers = {"server": SERVER_NAME}
         if status == 503:
             headers["retry-after"] = RETRY_AFTER
@@ -205,16 +211,17 @@ class Gateway:
         self._inflight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hard_end, self._commit_time = Deadlines(HARD_END), Deadlines(COMMIT_TIME)
+        telemetry.inflight(lambda: self._inflight)
         self.rules = rules
 
     async def idle(self) -> None:
         """Return when no request is at work; each of them ends within `HARD_END`."""
         await self._idle.wait()
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever its path: which of them count is a matter of the rules in force."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = perf_counter()
         rules = self.rules
         source = rules.sources.get(request.path)
         if source is None:
@@ -226,28 +233,29 @@ class Gateway:
         else:
             answer = await self._within_time(request, source, rules)
         name = "none" if source is None else source.name
-        self._telemetry.request_answered(name, answer.outcome, loop.time() - started)
+        self._telemetry.request_answered(name, answer.outcome, perf_counter() - started)
         if answer.detail:
             self._telemetry.request_refused(name, answer.outcome, answer.detail)
-        return answer.response()
+        return answer.response(request)
 
     async def _within_time(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         self._inflight += 1
         self._idle.clear()
-        self._telemetry.inflight(self._inflight)
+        task = self._hard_end.begin()
         try:
-            async with asyncio.timeout(HARD_END):
-                return await self._answer(request, source, rules)
-        except TimeoutError:
+            return await self._answer(request, source, rules)
+        except asyncio.CancelledError:
+            if not self._hard_end.passed(task):
+                raise
             return Answer(outcome=Outcome.LATE, detail=f"no answer was ready within {HARD_END} s", close=True)
         except Exception as error:  # whatever it is, it is ours, and the sender shall try again
             log.exception("request.crashed", extra={"source": source.name})
             return Answer(outcome=Outcome.ERROR, detail=type(error).__name__, close=True)
         finally:
+            self._hard_end.end(task)
             self._inflight -= 1
             if self._inflight == 0:
                 self._idle.set()
-            self._telemetry.inflight(self._inflight)
 
     async def _answer(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         headers = request.headers
@@ -287,6 +295,8 @@ class Gateway:
         if (request.content_length or 0) > limit:
             return too_large
         try:
+            if request.content.is_eof():  # it came with the headers, as nearly always
+                return await request.read()
             async with asyncio.timeout(BODY_TIME):
                 await _continue(request)
                 return await request.read()
@@ -322,15 +332,19 @@ class Gateway:
         )
 
     async def _accept(self, admission: Admission) -> Answer:
+        task = self._commit_time.begin()
         try:
-            async with asyncio.timeout(COMMIT_TIME):
-                acceptance = await self._intake.accept(admission)
+            acceptance = await self._intake.accept(admission)
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
             return Answer(outcome=Outcome.STORE)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not self._commit_time.passed(task):
+                raise
             self._telemetry.store_failed("slow", f"no commit within {COMMIT_TIME} s")
             return Answer(outcome=Outcome.STORE)
+        finally:
+            self._commit_time.end(task)
         self._telemetry.event_accepted(admission, acceptance)
         outcome = Outcome.ACCEPTED if acceptance.duplicate is None else Outcome.DUPLICATE
         return Answer(outcome=outcome, event_id=acceptance.event_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from uuid import UUID
 
 
 def new_event_id(now: datetime) -> str:
@@ -12,11 +11,10 @@ def new_event_id(now: datetime) -> str:
 
     https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
     """
-    milliseconds = int(now.timestamp() * 1000) & ((1 << 48) - 1)
-    number = (milliseconds << 80) | secrets.randbits(80)
-    number = (number & ~(0xF << 76)) | (0x7 << 76)
-    number = (number & ~(0x3 << 62)) | (0x2 << 62)
-    return str(UUID(int=number))
+    time = f"{int(now.timestamp() * 1000) & ((1 << 48) - 1):012x}"
+    dice = secrets.token_hex(10)
+    variant = "89ab"[int(dice[3], 16) & 3]
+    return f"{time[:8]}-{time[8:]}-7{dice[:3]}-{variant}{dice[4:7]}-{dice[7:19]}"
 
 
 def new_owner() -> str:

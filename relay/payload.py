@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -64,11 +65,17 @@ def find(payload: Payload, *paths: str) -> str | None:
     """The first of the dotted paths that holds a usable identifier: 1 to `MAX_IDENTIFIER` printable characters."""
     for path in paths:
         value: Json = payload
-        for key in path.split("."):
+        for key in _keys(path):
             value = value.get(key) if isinstance(value, dict) else None
         if isinstance(value, str) and 0 < len(value) <= MAX_IDENTIFIER and value.isprintable():
             return value
     return None
+
+
+@cache
+def _keys(path: str) -> tuple[str, ...]:
+    """The steps of a path; of those that the code names, so there are few."""
+    return tuple(path.split("."))
 
 
 def _decode_leniently(body: bytes) -> Json | Defect:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from relay.payload import Json
 
 MIN_BITS = 2048
+_PADDING, _HASH = padding.PKCS1v15(), hashes.SHA256()
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _NAMES = ("publicKey", "public_key", "key", "pem")
 _WRAPPERS = ("data", "result", "signing_keys", "keys")
@@ -67,7 +68,7 @@ class PublicKey:
         if len(signature) != self._bytes:
             return False
         try:
-            self._key.verify(signature, body, padding.PKCS1v15(), hashes.SHA256())
+            self._key.verify(signature, body, _PADDING, _HASH)
         except InvalidSignature:
             return False
         return True

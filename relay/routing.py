@@ -69,6 +69,19 @@ class Route:
         self.options = options
         self._type = re.compile("|".join(translate(glob) for glob in options.events))
 
+    def takes(self, event: Event) -> bool:
+        """What `decide` decides, without its reasons: for each event that comes in, and only for types that fit."""
+        options = self.options
+        if options.sources and event.source not in options.sources:
+            return False
+        if event.defect is not None and not (options.fallback and options.where is None):
+            return False
+        return options.where is None or self._decide_where(event).matched
+
+    def fits(self, event_type: str) -> bool:
+        """Whether a type is among those that the route is for."""
+        return self._type.match(event_type) is not None
+
     def decide(self, event: Event) -> Decision:
         """Match, or the first condition that failed. Never raises. Says nothing of `fallback`."""
         options = self.options
@@ -76,7 +89,7 @@ class Route:
             return Decision(route=options.name, miss=Miss.SOURCE, detail=f"source is {event.source!r}")
         if event.defect is not None and not (options.fallback and options.where is None):
             return Decision(route=options.name, miss=Miss.UNREADABLE, detail=event.defect)
-        if self._type.match(event.type) is None:
+        if not self.fits(event.type):
             return Decision(route=options.name, miss=Miss.TYPE, detail=f"type is {event.type!r}")
         return self._decide_where(event)
 
@@ -101,6 +114,10 @@ class Route:
         return Decision(route=options.name, miss=Miss.WHERE, detail=f"where is {result!r:.200}")
 
 
+_MOST_TYPES = 256
+"""Types that are remembered; whoever is signed for may invent others without end."""
+
+
 class RouteTable:
     """All routes, in the order of the file."""
 
@@ -110,12 +127,15 @@ class RouteTable:
         self._regular = [route for route in self._routes if not route.options.fallback]
         self._fallback = [route for route in self._routes if route.options.fallback]
         self._orders = orders
+        self._fitting: dict[str, tuple[Sequence[Route], Sequence[Route]]] = {}
+        """The routes, regular and fallback, that are for a type: what a type fits is asked once."""
 
     def match(self, event: Event) -> Sequence[Target]:
         """The event's targets, one for each sink, under the first route that named it. Never raises."""
-        matched = [route for route in self._regular if route.decide(event).matched]
+        regular, fallback = self._for_type(event.type)
+        matched = [route for route in regular if route.takes(event)]
         if not matched:
-            matched = [route for route in self._fallback if route.decide(event).matched]
+            matched = [route for route in fallback if route.takes(event)]
         first_route: dict[str, str] = {}
         for route in matched:
             for sink in route.options.to:
@@ -128,6 +148,17 @@ class RouteTable:
         """What each route says of the event, in the order of the file."""
         needed = not any(route.decide(event).matched for route in self._regular)
         return [_if_needed(route, route.explain(event), needed=needed) for route in self._routes]
+
+    def _for_type(self, event_type: str) -> tuple[Sequence[Route], Sequence[Route]]:
+        known = self._fitting.get(event_type)
+        if known is None:
+            known = (
+                [route for route in self._regular if route.fits(event_type)],
+                [route for route in self._fallback if route.fits(event_type)],
+            )
+            if len(self._fitting) < _MOST_TYPES:
+                self._fitting[event_type] = known
+        return known
 
     def _order_key(self, sink: str, event: Event) -> str | None:
         return event.thread if self._orders.get(sink) is Order.MEETING else None

@@ -36,7 +36,7 @@ class Work(Generic[T]):
     run: Callable[[apsw.Connection], T]
     future: asyncio.Future[T]
 
-    def forget(self, _: asyncio.Future[T]) -> None:
+    def forget(self) -> None:
         """Let go of what was to be written: the one who waited has gone, and the thread may be stuck for long."""
         self.run = _nothing
 
@@ -78,11 +78,14 @@ class Writer:
             raise StoreUnavailable("store: a commit takes long, and too much waits behind it", kind="busy")
         future: asyncio.Future[T] = self._loop.create_future()
         work = Work(run, future)
-        future.add_done_callback(work.forget)
         self._queue.put(work)
         if not self._thread.is_alive():  # it died between the check and the put: nobody would ever take the work
             self._abandon()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            work.forget()
+            raise
 
     def give_up(self, failure: StoreUnavailable) -> None:
         """Do nothing more, and refuse all that waits or comes. From any thread."""

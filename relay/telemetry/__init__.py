@@ -7,16 +7,17 @@ All label values come from closed sets: sources, sinks and routes of the configu
 from __future__ import annotations
 
 import logging
-from collections import Counter as Counts
-from collections.abc import Mapping, Sequence
+from collections import Counter as Multiset
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from relay import __version__
 from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Verdict
 from relay.records import Backlog, Checkpoint, Health
+from relay.telemetry.counts import Counts, Times
 from relay.vocabulary import type_label
 
 log = logging.getLogger("relay")
@@ -32,7 +33,7 @@ class OncePerSecond:
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], float] = {}
-        self._suppressed: Counts[tuple[str, str]] = Counts()
+        self._suppressed: Multiset[tuple[str, str]] = Multiset()
 
     def ask(self, key: tuple[str, str], now: float) -> int | None:
         """None: not now. Else how many were kept back since the last line. Keys are from closed sets."""
@@ -48,20 +49,26 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "Requests on the public side", "source", "outcome")
-        self._ack = self._histogram("ack_seconds", "From the request's headers to its answer", _FAST, "source")
-        self._commit = self._histogram("commit_seconds", "One group commit of the store", _FAST)
-        self._events = self._counter("events", "Accepted events", "source", "type")
+        self._requests = Counts(self.registry, "relay_requests", "Requests on the public side", "source", "outcome")
+        self._ack = Times(
+            self.registry, "relay_ack_seconds", "From the request's headers to its answer", _FAST, "source"
+        )
+        self._commit = Times(self.registry, "relay_commit_seconds", "One group commit of the store", _FAST)
+        self._events = Counts(self.registry, "relay_events", "Accepted events", "source", "type")
         self._duplicates = self._counter("duplicates", "Events that were already there", "source", "kind")
         self._conflicts = self._counter("uuid_conflict", "One uuid with two bodies, kept as two events", "source")
         self._unrouted = self._counter("events_unrouted", "Accepted events that no route took")
         self._quarantined = self._counter("events_quarantined", "Authentic events that are not for us", "reason")
         self._defects = self._counter("events_defect", "Authentic events whose body could not be read", "defect")
-        self._routed = self._counter("events_routed", "Accepted events that a route sent to a sink", "route")
-        self._attempts = self._counter("attempts", "Attempts to deliver", "sink", "outcome")
-        self._attempt_time = self._histogram("attempt_seconds", "One attempt to deliver", _SLOW, "sink")
-        self._end_to_end = self._histogram("end_to_end_seconds", "From acceptance to delivery", _SLOW, "sink")
-        self._delivered = self._counter("delivered", "Deliveries that arrived", "sink")
+        self._routed = Counts(
+            self.registry, "relay_events_routed", "Accepted events that a route sent to a sink", "route"
+        )
+        self._attempts = Counts(self.registry, "relay_attempts", "Attempts to deliver", "sink", "outcome")
+        self._attempt_time = Times(self.registry, "relay_attempt_seconds", "One attempt to deliver", _SLOW, "sink")
+        self._end_to_end = Times(
+            self.registry, "relay_end_to_end_seconds", "From acceptance to delivery", _SLOW, "sink"
+        )
+        self._delivered = Counts(self.registry, "relay_delivered", "Deliveries that arrived", "sink")
         self._dead = self._counter("dead", "Deliveries that became dead letters", "sink", "reason")
         self._fenced = self._counter("fenced", "Results that came after their lease was lost", "sink")
         self._recovered = self._counter(
@@ -105,8 +112,8 @@ class Telemetry:
 
     def request_answered(self, source: str, outcome: str, seconds: float) -> None:
         """A request was answered; `outcome` is from the gateway's closed set."""
-        self._requests.labels(source, outcome).inc()
-        self._ack.labels(source).observe(seconds)
+        self._requests.of[source, outcome] += 1
+        self._ack.observe((source,), seconds)
 
     def request_refused(self, source: str, outcome: str, detail: str) -> None:
         """A request was turned away for a reason that somebody may have to look into; one line a second says so."""
@@ -129,11 +136,11 @@ class Telemetry:
 
     def request_malformed(self) -> None:
         """Something came that is no HTTP."""
-        self._requests.labels("none", "malformed").inc()
+        self._requests.of["none", "malformed"] += 1
 
-    def inflight(self, count: int) -> None:
-        """So many requests are at work."""
-        self._inflight.set(count)
+    def inflight(self, count: Callable[[], int]) -> None:
+        """Ask this for the number of requests at work, whenever somebody wants to know."""
+        self._inflight.set_function(count)
 
     def open_connections(self, count: int) -> None:
         """So many connections are open, at work or not."""
@@ -146,7 +153,7 @@ class Telemetry:
             self._duplicates.labels(event.source, acceptance.duplicate).inc()
             log.info("event.duplicate", extra=event.log_context() | {"of": acceptance.event_id})
             return
-        self._events.labels(event.source, type_label(event.type)).inc()
+        self._events.of[event.source, type_label(event.type)] += 1
         if event.defect is not None:
             self._defects.labels(event.defect).inc()
         if admission.quarantine is not None:
@@ -154,7 +161,7 @@ class Telemetry:
         elif not admission.targets:
             self._unrouted.inc()
         for route in {target.route for target in admission.targets}:
-            self._routed.labels(route).inc()
+            self._routed.of[route,] += 1
         if acceptance.conflict:
             self._conflicts.labels(event.source).inc()
             log.warning("event.uuid_conflict", extra=event.log_context())
@@ -169,8 +176,8 @@ class Telemetry:
     def delivery_attempted(self, delivery: Delivery, verdict: Verdict, seconds: float) -> None:
         """An attempt ended."""
         outcome = "delivered" if isinstance(verdict, Delivered) else str(verdict.failure.reason)
-        self._attempts.labels(delivery.sink, outcome).inc()
-        self._attempt_time.labels(delivery.sink).observe(seconds)
+        self._attempts.of[delivery.sink, outcome] += 1
+        self._attempt_time.observe((delivery.sink,), seconds)
         match verdict:
             case Delivered(receipt=receipt):
                 log.info("delivery.delivered", extra=delivery.log_context() | {"receipt": receipt})
@@ -187,9 +194,9 @@ class Telemetry:
             self._fenced.labels(delivery.sink).inc()
             log.warning("delivery.fenced", extra=delivery.log_context())
         elif isinstance(verdict, Delivered):
-            self._delivered.labels(delivery.sink).inc()
+            self._delivered.of[delivery.sink,] += 1
             age = (now - delivery.owed_since).total_seconds()
-            self._end_to_end.labels(delivery.sink).observe(max(0.0, age))
+            self._end_to_end.observe((delivery.sink,), max(0.0, age))
         elif isinstance(verdict, Dead):
             self._dead.labels(delivery.sink, verdict.failure.reason).inc()
 
@@ -241,7 +248,7 @@ class Telemetry:
 
     def commit_took(self, seconds: float) -> None:
         """The store committed a group."""
-        self._commit.observe(seconds)
+        self._commit.observe((), seconds)
 
     def store_failed(self, kind: str, detail: str) -> None:
         """The store could not do it."""
@@ -314,6 +321,3 @@ class Telemetry:
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(name, documentation, labels, namespace="relay", registry=self.registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, documentation, labels, namespace="relay", registry=self.registry, buckets=buckets)
