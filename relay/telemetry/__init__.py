@@ -18,6 +18,7 @@ from relay import __version__
 from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Verdict
 from relay.records import Backlog, Checkpoint, Health
 from relay.telemetry.counts import Counts, Times
+from relay.telemetry.moments import tell
 from relay.vocabulary import type_label
 
 log = logging.getLogger("relay")
@@ -151,7 +152,8 @@ class Telemetry:
         event = admission.event
         if acceptance.duplicate is not None:
             self._duplicates.labels(event.source, acceptance.duplicate).inc()
-            log.info("event.duplicate", extra=event.log_context() | {"of": acceptance.event_id})
+            if log.isEnabledFor(logging.INFO):
+                tell(log, "event.duplicate", event.log_context() | {"of": acceptance.event_id})
             return
         self._events.of[event.source, type_label(event.type)] += 1
         if event.defect is not None:
@@ -165,11 +167,11 @@ class Telemetry:
         if acceptance.conflict:
             self._conflicts.labels(event.source).inc()
             log.warning("event.uuid_conflict", extra=event.log_context())
-        log.info(
-            "event.accepted",
-            extra=event.log_context()
-            | {"sinks": [target.sink for target in admission.targets], "quarantine": admission.quarantine},
-        )
+        if log.isEnabledFor(logging.INFO):
+            context = event.log_context()
+            context["sinks"] = [target.sink for target in admission.targets]
+            context["quarantine"] = admission.quarantine
+            tell(log, "event.accepted", context)
 
     # The lanes
 
@@ -180,7 +182,8 @@ class Telemetry:
         self._attempt_time.observe((delivery.sink,), seconds)
         match verdict:
             case Delivered(receipt=receipt):
-                log.info("delivery.delivered", extra=delivery.log_context() | {"receipt": receipt})
+                if log.isEnabledFor(logging.INFO):
+                    tell(log, "delivery.delivered", delivery.log_context() | {"receipt": receipt})
             case Retry(failure=failure, at=at):
                 context = {"reason": failure.reason, "detail": failure.detail, "next": at.isoformat()}
                 log.warning("delivery.failed", extra=delivery.log_context() | context)
