@@ -18,6 +18,7 @@ from relay.assembly import Assembly, Parts, changed_sinks
 from relay.clock import SystemClock
 from relay.config import Address, Config
 from relay.dispatch import Dispatcher
+from relay.drift import DriftAlarm, WatchedIntake
 from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
 from relay.gateway import Gateway, Source
 from relay.housekeeping import Housekeeping
@@ -122,7 +123,8 @@ class App:
         self._watch(self.dispatcher.failed(), "lanes")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
         rules = self.parts.rules
-        self._gateway = Gateway(config.gateway, rules, self.store, telemetry=self.telemetry, clock=self._clock)
+        intake = WatchedIntake(self.store, DriftAlarm(self.telemetry))
+        self._gateway = Gateway(config.gateway, rules, intake, telemetry=self.telemetry, clock=self._clock)
         self._public = public_runner(self._gateway, config.gateway, self.telemetry)
         self.gateway_address = await listen(
             self._public, "gateway", config.gateway.listen, until=self._stack, idle=self._gateway.idle

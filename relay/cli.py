@@ -8,6 +8,7 @@ from io import TextIOWrapper
 import click
 
 from relay import __version__
+from relay.commands.catalog import catalog
 from relay.commands.check import check, schema
 from relay.commands.demo import demo
 from relay.commands.ledger import deliveries, events
@@ -33,5 +34,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, schema):
+for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, schema, catalog):
     main.add_command(command)

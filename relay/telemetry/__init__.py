@@ -15,7 +15,19 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from relay import __version__
-from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Verdict
+from relay.model import (
+    Acceptance,
+    Admission,
+    Dead,
+    Delivered,
+    Delivery,
+    Event,
+    Failure,
+    GateState,
+    Reason,
+    Retry,
+    Verdict,
+)
 from relay.records import Backlog, Checkpoint, Health
 from relay.telemetry.counts import Counts, Times
 from relay.telemetry.moments import tell
@@ -61,6 +73,9 @@ class Telemetry:
         self._unrouted = self._counter("events_unrouted", "Accepted events that no route took")
         self._quarantined = self._counter("events_quarantined", "Authentic events that are not for us", "reason")
         self._defects = self._counter("events_defect", "Authentic events whose body could not be read", "defect")
+        self._drift = self._counter("drift", "What the catalogue does not know, or cannot read", "source", "kind")
+        self._drift_places = self._gauge("drift_places", "Distinct such events and fields so far", "source", "kind")
+        self._drift_unchecked = self._counter("drift_unchecked", "Events not compared with the catalogue", "source")
         self._routed = Counts(
             self.registry, "relay_events_routed", "Accepted events that a route sent to a sink", "route"
         )
@@ -172,6 +187,22 @@ class Telemetry:
             context["sinks"] = [target.sink for target in admission.targets]
             context["quarantine"] = admission.quarantine
             tell(log, "event.accepted", context)
+
+    # The sender's shapes
+
+    def drifted(self, source: str, kind: str) -> None:
+        """An event held something that the catalogue does not know; `kind` is from a closed set."""
+        self._drift.labels(source, kind).inc()
+
+    def drift_found(self, event: Event, kind: str, path: str, *, word: str | None, last: bool) -> None:
+        """The same for the first time. `last`: of this event type no more places are told of, only counted."""
+        self._drift_places.labels(event.source, kind).inc()
+        context = {"kind": kind, "path": path, "value": word, "last": last or None}
+        log.warning("event.drifted", extra=event.log_context() | context)
+
+    def drift_unchecked(self, source: str) -> None:
+        """Too many events came at once: this one was not compared with the catalogue."""
+        self._drift_unchecked.labels(source).inc()
 
     # The lanes
 

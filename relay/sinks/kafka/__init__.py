@@ -118,6 +118,10 @@ class KafkaOptions(LaneOptions):
             raise ValueError("; ".join(problems))
         return self
 
+    def topic_of(self, event_type: str, source: str) -> str:
+        """Where an event goes: of unknown types there are any number, and they share one topic."""
+        return _render(self.topic, type_label(event_type), source)
+
     @property
     def uses_tls(self) -> bool:
         """Whether connections are encrypted."""
@@ -187,7 +191,7 @@ class KafkaSink:
 
     def _record(self, delivery: Delivery) -> Record:
         event = delivery.event
-        topic = _render(self._options.topic, type_label(event.type), event.source)
+        topic = self._options.topic_of(event.type, event.source)
         if not _TOPIC.fullmatch(topic):
             hint = "shorten or rename `topic` or the source"
             raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{topic!r} is no topic name: {hint}", partly=True)
