@@ -7,13 +7,13 @@ READY := $(VENV)/.ready
 TEST_JOBS ?= -n 4 --dist loadgroup
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Pure rules: no loop, no socket, no clock. Every branch of them is tested.
-PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/views.py,relay/sinks/address.py,relay/vocabulary.py
+PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/views.py,relay/sinks/address.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool audit schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(READY) ## the whole relay on embedded parts, with simulated meetings (KEEP=1 leaves it running)
 	@$(BIN)/relay demo $(if $(KEEP),--keep)
@@ -70,6 +70,9 @@ kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no tes
 
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool
+
+asyncapi-parser: $(READY) ## fetch the AsyncAPI project's parser, which judges our AsyncAPI documents (needs npm)
+	@$(BIN)/python -m tests.asyncapi.parser
 
 audit: ## look the pinned dependencies up in the databases of known holes (needs the network)
 	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit

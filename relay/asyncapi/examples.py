@@ -52,16 +52,14 @@ def _examples(config: Config, sink: str, reach: Reach) -> Iterator[Example]:
             if event.type != reach.type or all(target.sink != sink for target in table.match(event)):
                 continue
             try:
-                body = represent(delivery(event, sink), shape).body
+                body = represent(_delivery(event, sink), shape).body
             except Rejected:
                 continue
             yield Example(name=name, provider=provider, payload=orjson.loads(body))
 
 
-def delivery(event: Event, sink: str) -> Delivery:
-    """An example on its way."""
-    route = "example"
-    return Delivery(id=1, event=event, route=route, sink=sink, attempt=1, tries=1, body=event.body)
+def _delivery(event: Event, sink: str) -> Delivery:
+    return Delivery(id=1, event=event, route="example", sink=sink, attempt=1, tries=1, body=event.body)
 
 
 def _event(name: str, source: str, provider: Provider) -> Event:

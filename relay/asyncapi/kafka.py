@@ -59,10 +59,10 @@ def kafka_channels(config: Config, sink: str, options: KafkaOptions, reaches: Se
 def _by_topic(options: KafkaOptions, reaches: Sequence[Reach]) -> dict[str, list[Reach]]:
     found: dict[str, dict[str, Reach]] = {}
     for reach in reaches:
-        for source in reach.sources:
+        for source, way in reach.ways.items():
             known = found.setdefault(options.topic_of(reach.type, source), {})
-            before = known[reach.type].sources if reach.type in known else []
-            known[reach.type] = replace(reach, sources=[*before, source])
+            before = known.get(reach.type, Reach(type=reach.type, ways={}))
+            known[reach.type] = replace(before, ways={**before.ways, source: way})
     return {topic: list(by_type.values()) for topic, by_type in found.items()}
 
 

@@ -98,7 +98,7 @@ def _by_routes(reach: Reach) -> str:
     for each in reach.routes:
         condition = "" if each.where is None else f" where `{each.where}`"
         told.append(f"`{each.name}`{condition}")
-    which = "Every event of this type comes" if reach.sure else "Some events of this type come"
+    which = "Every event of this type comes" if reach.sure else "Events of this type may come"
     return f"{which}, by route {' or '.join(told)}, from source {' or '.join(f'`{name}`' for name in reach.sources)}."
 
 

@@ -5,7 +5,7 @@ A `where` may hold or not; everything else in a route is known beforehand, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from relay.config import Config
@@ -19,47 +19,69 @@ TYPES = (*CATALOGUE, OTHER, UNREADABLE)
 
 
 @value
+class Way:
+    """How events of one source come to a sink."""
+
+    routes: Sequence[RouteOptions]
+    """Those that may be the first to name the sink, in the order of the file."""
+    sure: bool
+    """Whether all of them come."""
+
+
+@value
 class Reach:
     """Events of one type that may come to one sink."""
 
     type: str
-    sources: Sequence[str]
-    routes: Sequence[RouteOptions]
-    """Those that may be the first to name the sink, in the order of the file."""
+    ways: Mapping[str, Way]
+    """By source."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The sources that they come from."""
+        return list(self.ways)
+
+    @property
+    def routes(self) -> Sequence[RouteOptions]:
+        """The routes that they come by."""
+        return list({route.name: route for way in self.ways.values() for route in way.routes}.values())
 
     @property
     def sure(self) -> bool:
-        """Whether every event of this type comes."""
-        return any(route.where is None for route in self.routes)
+        """Whether every event of this type and these sources comes."""
+        return all(way.sure for way in self.ways.values())
 
 
 def reaching(config: Config, sink: str) -> Sequence[Reach]:
     """What may come to a sink, type by type."""
     found = []
     for event_type in TYPES:
-        by_source = {source: list(_routes(config.routes, sink, event_type, source)) for source in config.sources}
-        sources = [source for source, routes in by_source.items() if routes]
-        if sources:
-            routes = [route for route in config.routes if any(route in each for each in by_source.values())]
-            found.append(Reach(type=event_type, sources=sources, routes=routes))
+        ways = {source: _way(config.routes, sink, event_type, source) for source in config.sources}
+        if used := {source: way for source, way in ways.items() if way.routes}:
+            found.append(Reach(type=event_type, ways=used))
     return found
 
 
-def _routes(routes: Sequence[RouteOptions], sink: str, event_type: str, source: str) -> Iterator[RouteOptions]:
-    """The routes that may bring it; after one that surely does, no later one is the first."""
-    for wanted in (False, True):  # fallback routes only where no other matches
-        taken = False
-        for route in routes:
-            if route.fallback is not wanted or not _may_take(route, event_type, source):
-                continue
-            sure = _surely_takes(route, event_type)
-            if sink in route.to:
-                yield route
-                if sure:
-                    return
-            taken = taken or sure
-        if taken:
-            return
+def _way(routes: Sequence[RouteOptions], sink: str, event_type: str, source: str) -> Way:
+    taking = [route for route in routes if _may_take(route, event_type, source)]
+    regular = [route for route in taking if not route.fallback]
+    fallback = [route for route in taking if route.fallback]
+    way = _first_to_name(regular, sink, event_type)
+    if way.sure or any(_surely_takes(route, event_type) for route in regular):
+        return way
+    rest = _first_to_name(fallback, sink, event_type)  # where none of the regular ones matches
+    return Way(routes=[*way.routes, *rest.routes], sure=rest.sure and not regular)
+
+
+def _first_to_name(routes: Sequence[RouteOptions], sink: str, event_type: str) -> Way:
+    """After one that surely takes an event, no later one is the first."""
+    found = []
+    for route in routes:
+        if sink in route.to:
+            found.append(route)
+            if _surely_takes(route, event_type):
+                return Way(routes=found, sure=True)
+    return Way(routes=found, sure=False)
 
 
 def _may_take(route: RouteOptions, event_type: str, source: str) -> bool:

@@ -29,6 +29,8 @@ from relay.simulator import EXAMPLES, Provider, example
 
 _PROVIDERS: Mapping[Provider, str] = {"dyte": "Dyte", "realtimekit": "RealtimeKit"}
 _ABSENT = "–"
+_LONGEST = 64
+"""Characters of a name that is repeated, or compared with those that there are."""
 _NARROWEST = 20
 """Columns that a text keeps, however narrow the terminal is."""
 
@@ -40,9 +42,10 @@ def _event(_context: click.Context, _parameter: click.Parameter, given: str | No
     names = {name.lower(): name for name in (*EXAMPLES, *CATALOGUE)}
     if given.lower() in names:
         return names[given.lower()]
-    near = get_close_matches(given.lower()[:64], names, n=2, cutoff=0.5)
+    near = get_close_matches(given.lower()[:_LONGEST], names, n=2, cutoff=0.5)
+    asked = plain(given[:_LONGEST])
     hint = f"did you mean {' or '.join(names[name] for name in near)}?" if near else "`relay catalog` lists them"
-    raise click.BadParameter(f"there is no event {plain(given)!r}; {hint}")
+    raise click.BadParameter(f"there is no event {asked!r}; {hint}")
 
 
 @click.command()
