@@ -7,6 +7,7 @@ fail by it, and it takes a hundredth of the time at most (docs/decisions/0017).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 
@@ -32,20 +33,27 @@ class DriftAlarm:
         self._now = now
         self._left = BURST
         self._last = now()
+        self._left_out: Counter[str] = Counter()
         self._places: dict[str, set[tuple[str, ...]]] = {}
 
+    def has_time_for(self, event: Event) -> bool:
+        """Whether to look at it: all that is done while an event is answered, so it counts in plain numbers."""
+        now = self._now()
+        self._left = min(BURST, self._left + SHARE * (now - self._last))
+        self._last = now
+        if self._left > 0:
+            return True
+        self._left_out[event.source] += 1
+        return False
+
     def look(self, event: Event) -> None:
-        """Look at an event that was accepted and is ours."""
-        if event.defect is not None:  # there is nothing to compare, and it is counted as what it is
-            return
+        """Compare an event that was accepted and is ours. One with a defect holds nothing to compare."""
         started = self._now()
-        self._left = min(BURST, self._left + SHARE * (started - self._last))
-        self._last = started
-        if self._left <= 0:
-            self._telemetry.drift_unchecked(event.source)
-            return
-        for difference in differences(event.payload):
-            self._tell(event, difference)
+        if event.defect is None:
+            for difference in differences(event.payload):
+                self._tell(event, difference)
+        while self._left_out:
+            self._telemetry.drift_unchecked(*self._left_out.popitem())
         self._left -= self._now() - started
 
     def _tell(self, event: Event, found: Difference) -> None:
@@ -69,6 +77,7 @@ class WatchedIntake:
     async def accept(self, admission: Admission) -> Acceptance:
         """See `Intake.accept`."""
         acceptance = await self._intake.accept(admission)
-        if acceptance.duplicate is None and admission.quarantine is None:
+        ours = acceptance.duplicate is None and admission.quarantine is None
+        if ours and self._alarm.has_time_for(admission.event):
             asyncio.get_running_loop().call_soon(self._alarm.look, admission.event)
         return acceptance

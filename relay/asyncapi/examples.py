@@ -42,9 +42,8 @@ def examples(config: Config, sink: str, reach: Reach) -> Sequence[Example]:
 
 def _examples(config: Config, sink: str, reach: Reach) -> Iterator[Example]:
     table, options = RouteTable(config.routes, orders={}), config.sinks[sink]
-    shape = replace(
-        Shape.of(options), key=b"example"
-    )  # the real key's hash of a known value would help to find the key
+    # With hashes of what everybody can read, the real key could be tried out.
+    shape = replace(Shape.of(options), key=b"example")
     for source in reach.sources:
         provider = config.sources[source].provider
         for name in EXAMPLES:

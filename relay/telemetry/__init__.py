@@ -200,9 +200,9 @@ class Telemetry:
         context = {"kind": kind, "path": path, "value": word, "last": last or None}
         log.warning("event.drifted", extra=event.log_context() | context)
 
-    def drift_unchecked(self, source: str) -> None:
-        """Too many events came at once: this one was not compared with the catalogue."""
-        self._drift_unchecked.labels(source).inc()
+    def drift_unchecked(self, source: str, count: int) -> None:
+        """Too many events came at once: so many were not compared with the catalogue."""
+        self._drift_unchecked.labels(source).inc(count)
 
     # The lanes
 

@@ -148,6 +148,7 @@ async def _commands_keep_it_too(folder: Path) -> None:
         ("deliveries", "list"),
         ("deliveries", "list", "--json"),
         ("schema",),
+        ("catalog", "--asyncapi"),
     ):
         ended = await relay(*command, cwd=folder, **env)
         assert ended.code == 0, ended.err

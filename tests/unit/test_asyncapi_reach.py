@@ -133,6 +133,8 @@ def test_a_fallback_route_gets_what_no_other_surely_takes() -> None:
         OTHER,
         UNREADABLE,
     }
+    sure = {kind: each.sure for kind, each in reach(configured(regular, sometimes, fallback)).items()}
+    assert sure == {"recording.statusUpdate": False, "livestreaming.statusUpdate": True, OTHER: False, UNREADABLE: True}
     assert set(reach(configured({"to": ["two"]}, fallback))) == {UNREADABLE}
     assert set(reach(configured({"sources": ["kit"], "to": ["two"]}, fallback))) == set(TYPES)
     assert reach(configured({"sources": ["kit"], "to": ["two"]}, fallback))["meeting.ended"].sources == ["dyte"]
