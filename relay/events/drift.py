@@ -24,6 +24,8 @@ MOST = 20
 """Differences that are told of one event. One that has more has nothing to do with the catalogue."""
 _LONGEST = 64
 """Characters of a name that is told."""
+_LONGEST_READ = 256
+"""Characters of a time, a number or a switch that is still read."""
 _WORD = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 
 
@@ -96,8 +98,14 @@ def _compare(payload: Payload, known: _Known, prefix: str, found: list[Differenc
 
 
 def _readable(sent: Json, field: _Field) -> bool:
+    """What is large is none of these: it is not read, because the error would repeat all of it."""
+    large = isinstance(sent, dict | list) or (isinstance(sent, str) and len(sent) > _LONGEST_READ)
+    return not large and _reads(field.reads, sent)
+
+
+def _reads(reads: Callable[[Any], object], sent: Json) -> bool:
     try:
-        field.reads(sent)
+        reads(sent)
     except ValueError:
         return False
     return True
@@ -126,13 +134,15 @@ def _names(field: FieldInfo) -> Sequence[str]:
 
 
 def _field(field: FieldInfo) -> _Field:
-    types = list(_types(field.annotation))
+    types, reads = list(_types(field.annotation)), _reader(field)
     parts = [each for each in types if issubclass(each, Part)]
-    words = [word.value for each in types if issubclass(each, StrEnum) for word in each]
+    fits = {each for each in types if each in (str, bool, dict)}
+    if parts and _reads(reads, "any text"):
+        fits.add(str)
     return _Field(
-        fits=frozenset(each for each in types if each in (str, bool, dict)),
-        reads=_reader(field),
-        words=frozenset(words),
+        fits=frozenset(fits),
+        reads=reads,
+        words=frozenset(word.value for each in types if issubclass(each, StrEnum) for word in each),
         inside=_known(parts[0]) if parts else None,
     )
 

@@ -71,6 +71,46 @@ def test_no_more_is_told_of_one_event_than_of_any_honest_one() -> None:
     assert len(differences({"event": "meeting.started", "meeting": keys, **keys})) == MOST
 
 
+class Endless(dict[str, Any]):
+    """An object that takes for ever to print."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("it was printed")
+
+
+class EndlessText(str):
+    """The same as a text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        raise AssertionError("it was printed")
+
+
+def test_nothing_large_is_read_where_the_error_would_repeat_it() -> None:
+    for field in ("status", "fileSize", "startedTime", "downloadUrl"):
+        assert found({"event": "recording.statusUpdate", "recording": {field: Endless()}}) == {
+            ("unreadable_field", f"recording.{field}")
+        }
+    assert found({"event": "recording.statusUpdate", "recording": {"stopReason": {"reason": Endless()}}}) == set()
+    late = EndlessText("2026-06-03T10:00:00Z" * 100)
+    assert found({"event": "meeting.started", "meeting": {"startedAt": late}}) == {
+        ("unreadable_field", "meeting.startedAt")
+    }
+
+
+@pytest.mark.parametrize(("field", "text"), [("fileSize", "2" * 1000), ("startedTime", "2026-06-03T10:00:00Z" * 100)])
+def test_a_long_text_is_no_time_and_no_number(field: str, text: str) -> None:
+    payload = {"event": "recording.statusUpdate", "recording": {field: text}}
+    assert found(payload) == {("unreadable_field", f"recording.{field}")}
+    assert parse_event(payload).unreadable == {f"recording.{field}": text}
+
+
+def test_an_organization_may_be_a_text_of_any_length() -> None:
+    assert found({"event": "meeting.started", "meeting": {"organizedBy": "Acme" * 1000}}) == set()
+    assert found({"event": "meeting.started", "meeting": "Acme" * 1000}) == {("unreadable_field", "meeting")}
+
+
 def test_what_is_sent_in_the_place_of_a_part_is_not_looked_into() -> None:
     assert found({"event": "meeting.started", "meeting": [{"id": 1}] * 1000}) == {("unreadable_field", "meeting")}
     assert found({"event": "meeting.started", "meeting": {"title": {"a": 1}}}) == {
