@@ -51,6 +51,8 @@ def documents(folder: Path) -> Mapping[str, Any]:
     return {name: orjson.loads(made) for made, name in different.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_parser_finds_no_error(tmp_path: Path) -> None:
     try:
         folder = find()
