@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from relay.config.address import Address, parse_address
 from relay.config.loading import Glance, Report, SinkKind, check, glance, load, load_store
-from relay.config.model import Config, RetentionOptions, source_path
+from relay.config.model import Config, RetentionOptions, source_address, source_path
 from relay.config.problems import InvalidConfig, Problem
+from relay.config.sources import SourcesAndRoutes, load_sources
 from relay.config.watch import Watch
 
 __all__ = [
@@ -20,11 +21,14 @@ __all__ = [
     "Report",
     "RetentionOptions",
     "SinkKind",
+    "SourcesAndRoutes",
     "Watch",
     "check",
     "glance",
     "load",
+    "load_sources",
     "load_store",
     "parse_address",
+    "source_address",
     "source_path",
 ]

@@ -89,7 +89,7 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
     """What can be said of a file for those who send nothing: its routes and the kinds of its sinks need no secret, and
     those who look into a store often have none. Reads only; raises nothing."""
     findings = Findings(file=str(path))
-    data = _bytes(FilePath(path), findings)
+    data = file_bytes(FilePath(path), findings)
     tree = None if data is None else parse(data, findings)
     variables = Variables(env=env, folder=FilePath(path).parent, findings=findings)
     root = None if tree is None else variables.fill(tree)
@@ -132,7 +132,7 @@ def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
 
 def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str | None = None) -> Config | None:
     """The configuration in a file, with `only` of one of its parts."""
-    data = _bytes(file, findings)
+    data = file_bytes(file, findings)
     if data is None:
         return None
     root = parse(data, findings)
@@ -141,7 +141,8 @@ def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str
     return _config(root, variables, findings)
 
 
-def _bytes(file: FilePath, findings: Findings) -> bytes | None:
+def file_bytes(file: FilePath, findings: Findings) -> bytes | None:
+    """What is in a file, as far as a configuration may be long."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
@@ -161,14 +162,15 @@ def _config(tree: Node, variables: Variables, findings: Findings) -> Config | No
         if not isinstance(root, BrokenNode):
             findings.error(root.place, (), "must be a mapping", "start with `sinks:` and `routes:`")
         return None
-    settings = {key: _setting(key, entry, findings) for key, entry in root.entries.items()}
+    settings = {key: setting(key, entry, findings) for key, entry in root.entries.items()}
     whole = outline(root)
     check_references(whole, findings)
     check_surface(whole, findings)
     return None if findings.errors else Config(**settings)
 
 
-def _setting(key: str, entry: Entry, findings: Findings) -> Any:
+def setting(key: str, entry: Entry, findings: Findings) -> Any:
+    """What one key of the file holds."""
     reader = _SETTINGS.get(key)
     if reader is None:
         mend = findings.suggest(key, _SETTINGS) or f"known keys: {listed(_SETTINGS, last='and')}"

@@ -19,6 +19,7 @@ from relay.admin import AdminOptions
 from relay.config.model import Config, RetentionOptions
 from relay.gateway import GatewayOptions, SourceOptions
 from relay.options import Rate, RetryOptions, format_duration, format_size
+from relay.registration.options import ApiOptions
 from relay.routing import RouteOptions
 from relay.sinks import SinkOptions
 
@@ -47,6 +48,14 @@ _EXAMPLES: Mapping[str, list[Any]] = {
     "SourceOptions.public_key": ["${RELAY_DYTE_PUBLIC_KEY}", "${file:/run/secrets/dyte_public_key.pem}"],
     "SourceOptions.organizations": [["5d7c6e9a-0000-4000-8000-000000000000"]],
     "SourceOptions.webhook_ids": [["${DYTE_WEBHOOK_ID}"]],
+    "SourceOptions.public_url": ["https://relay.example"],
+    "SourceOptions.api": [{"organization_id": "${DYTE_ORGANIZATION}", "api_key": "${DYTE_API_KEY:-}"}],
+    "ApiOptions.organization_id": ["5d7c6e9a-0000-4000-8000-000000000000"],
+    "ApiOptions.api_key": ["${DYTE_API_KEY:-}"],
+    "ApiOptions.account_id": ["${CLOUDFLARE_ACCOUNT_ID:-}"],
+    "ApiOptions.app_id": ["${REALTIMEKIT_APP_ID:-}"],
+    "ApiOptions.api_token": ["${CLOUDFLARE_API_TOKEN:-}"],
+    "ApiOptions.url": ["https://api.dyte.io/v2", "https://api.cloudflare.com/client/v4"],
     "RouteOptions.name": ["everything", "recordings"],
     "RouteOptions.sources": [["dyte"]],
     "RouteOptions.events": [["*"], ["recording.*"], ["meeting.started", "meeting.ended"]],
@@ -133,6 +142,7 @@ def _written_scalar(default: Any) -> Any:
 
 def _models() -> Iterator[type[BaseModel]]:
     yield from (Config, RetentionOptions, GatewayOptions, AdminOptions, SourceOptions, RouteOptions, RetryOptions)
+    yield ApiOptions
     yield from get_args(get_args(SinkOptions)[0])
 
 

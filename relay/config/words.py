@@ -13,6 +13,7 @@ from pydantic_core.core_schema import ErrorType
 from relay.config.problems import listed
 from relay.model import value
 from relay.options import Unfit
+from relay.registration.options import ID_PATTERN
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 PATH_PATTERN = r"^/[A-Za-z0-9._~/-]{1,255}$"
@@ -59,6 +60,7 @@ _PATTERNS: Mapping[str, Words] = {
     PATH_PATTERN: Words(
         message="is no path", mend="start it with `/`, then letters, digits, `/`, `-`, `_`, `.` or `~`"
     ),
+    ID_PATTERN: Words(message="is no ID", mend="copy it from the provider: 1 to 64 letters, digits, `_` or `-`"),
 }
 _OWN_TYPES = frozenset({"value_error", "assertion_error"})
 _PYDANTIC_TYPES = frozenset(get_args(ErrorType))
