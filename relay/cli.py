@@ -16,6 +16,7 @@ from relay.commands.replay import replay
 from relay.commands.serve import serve
 from relay.commands.simulate import simulate
 from relay.commands.sinks import sinks
+from relay.commands.webhooks import webhooks
 from relay.commands.why import why
 
 
@@ -34,5 +35,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, schema, catalog):
+for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, webhooks, schema, catalog):
     main.add_command(command)

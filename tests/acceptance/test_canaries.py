@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from relay.cli import main
 from tests.acceptance.process import relay, serving_file
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
+from tests.fakes.provider import API_KEY, ORGANIZATION, FakeProvider
 from tests.fakes.slack import FakeSlack, Refuse
 from tests.running import payload, sender, until, write_config
 
@@ -169,6 +170,10 @@ WRONG: dict[str, str] = {
     "both ways": f"sinks: {{a: {{type: slack, channel: C1, token: {WORD}, webhook_url: 'https://h/{WORD}'}}}}",
     "password": f"sinks: {{a: {{type: kafka, topic: t, bootstrap_servers: [k:1], sasl_plain_password: {WORD}}}}}",
     "pseudonym key": f"sinks: {{a: {{type: file, path: x, pseudonymize: [a], pseudonym_key: {WORD}}}}}",
+    "API key": f"sources: {{dyte: {{api: {{api_key: 'a {WORD}'}}}}}}",
+    "API token": f"sources: {{dyte: {{api: {{api_token: {WORD}}}}}}}",
+    "API address": f"sources: {{dyte: {{api: {{url: 'http://{WORD}.example'}}}}}}",
+    "public address": f"sources: {{dyte: {{public_url: 'https://relay:{WORD}@relay.example'}}}}",
     "from a variable": "admin: {token: '${RELAY_TEST_SECRET}', listen: '${RELAY_TEST_SECRET}'}",
     "from a file": "admin: {token: '${file:secret}', listen: '${file:secret}'}",
 }
@@ -184,6 +189,41 @@ def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, monkeypatch: pyt
         assert ended.exit_code == 2
         assert "relay.yaml:1" in ended.output
         assert hits(ended.output) == []
+
+
+REGISTERING = (("plan",), ("apply", "--yes"), ("list",), ("delete", "dyte", "--yes"))
+
+
+async def _register(folder: Path, api: dict[str, str], code: int) -> None:
+    """All that `relay webhooks` says, for people and for machines, about a source whose path is a secret too."""
+    source = {"public_url": "https://relay.example", "path": f"/{WORD}-0-webhook", "api": api}
+    sinks, routes = {"log": {"type": "file", "path": "-"}}, [{"name": "all", "to": ["log"]}]
+    file = folder / "relay.yaml"
+    file.write_bytes(orjson.dumps({"sources": {"dyte": source}, "sinks": sinks, "routes": routes}))
+    for command in REGISTERING:
+        for more in ((), ("--json",)):
+            given = ["webhooks", *command, *more, "-c", str(file)]
+            ended = await asyncio.to_thread(CliRunner().invoke, main, given)
+            assert ended.exit_code == code, ended.output
+            assert hits(ended.output) == [], command
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 500])
+async def test_registering_tells_no_key_though_the_provider_repeats_it(tmp_path: Path, status: int) -> None:
+    key, pair = f"{WORD}-key", base64.b64encode(f"5d7c6e9a:{WORD}-key".encode()).decode()
+    echo = orjson.dumps({"message": f"no {key}, no Basic {pair}", "name": key})
+    async with FakeHttp(default=Answer(status, body=echo, headers={"location": f"/{WORD}"})) as http:
+        await _register(tmp_path, {"organization_id": "5d7c6e9a", "api_key": key, "url": f"{http.url}/v2"}, code=1)
+        assert {request.headers["authorization"] for request in http.requests} == {f"Basic {pair}"}
+        assert {request.path for request in http.requests} == {"/v2/webhooks"}
+
+
+async def test_registering_shows_no_address_that_is_a_secret(tmp_path: Path) -> None:
+    async with FakeProvider() as fake:
+        fake.add(f"https://user:{WORD}@crm.example/hook?token={WORD}", "meeting.ended")
+        fake.add(f"https://relay.example/{WORD}-2-webhook", "meeting.ended")
+        await _register(tmp_path, {"organization_id": ORGANIZATION, "api_key": API_KEY, "url": fake.dyte_url}, code=0)
+        assert [fake.calls.count(method) for method in ("POST", "DELETE")] == [1, 1]
 
 
 @pytest.mark.parametrize("text", [f"a {WORD} b", base64.b64encode(f"xx{WORD}".encode()).decode(), WORD.encode().hex()])
