@@ -89,7 +89,7 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
     """What can be said of a file for those who send nothing: its routes and the kinds of its sinks need no secret, and
     those who look into a store often have none. Reads only; raises nothing."""
     findings = Findings(file=str(path))
-    data = file_bytes(FilePath(path), findings)
+    data = read_bytes(FilePath(path), findings)
     tree = None if data is None else parse(data, findings)
     variables = Variables(env=env, folder=FilePath(path).parent, findings=findings)
     root = None if tree is None else variables.fill(tree)
@@ -132,7 +132,7 @@ def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
 
 def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str | None = None) -> Config | None:
     """The configuration in a file, with `only` of one of its parts."""
-    data = file_bytes(file, findings)
+    data = read_bytes(file, findings)
     if data is None:
         return None
     root = parse(data, findings)
@@ -141,8 +141,8 @@ def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str
     return _config(root, variables, findings)
 
 
-def file_bytes(file: FilePath, findings: Findings) -> bytes | None:
-    """What is in a file, as far as a configuration may be long."""
+def read_bytes(file: FilePath, findings: Findings) -> bytes | None:
+    """What the file holds, or a little more than it may; None, and an error, where it cannot be read."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from relay.config.document import BrokenNode, Entry, ListNode, MapNode, Node, parse
-from relay.config.loading import file_bytes, setting
+from relay.config.loading import read_bytes, setting
 from relay.config.model import Config
 from relay.config.outline import outline
 from relay.config.problems import Findings, InvalidConfig, Problem
@@ -42,7 +42,7 @@ def load_sources(path: FilePath | str, env: Mapping[str, str]) -> SourcesAndRout
         InvalidConfig: the file cannot be read, or its sources or routes are wrong.
     """
     file, findings, unheard = FilePath(path), Findings(file=str(path)), Findings(file=str(path))
-    data = file_bytes(file, findings)
+    data = read_bytes(file, findings)
     tree = None if data is None else parse(data, findings)
     config = Config()
     if isinstance(tree, MapNode):

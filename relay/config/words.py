@@ -32,17 +32,17 @@ class Words:
 
 _TEXT = Words(message="must be a text")
 LIST = Words(message="must be a list", mend="write `[one, two]`")
-_MAPPING = Words(message="must be a mapping", mend="write `key: value` lines under it")
+MAPPING = Words(message="must be a mapping", mend="write `key: value` lines under it")
 _KINDS: Mapping[str, Words] = {
     "string_type": _TEXT,
     "url_type": _TEXT,
     "string_unicode": Words(message="is not Unicode text"),
     "list_type": LIST,
     "tuple_type": LIST,
-    "dict_type": _MAPPING,
-    "mapping_type": _MAPPING,
-    "model_type": _MAPPING,
-    "model_attributes_type": _MAPPING,
+    "dict_type": MAPPING,
+    "mapping_type": MAPPING,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
     "bool_type": Words(message="must be true or false"),
     "bool_parsing": Words(message="must be true or false"),
     "int_type": Words(message="must be a whole number"),
