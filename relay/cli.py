@@ -16,6 +16,7 @@ from relay.commands.replay import replay
 from relay.commands.serve import serve
 from relay.commands.simulate import simulate
 from relay.commands.sinks import sinks
+from relay.commands.tail import tail
 from relay.commands.webhooks import webhooks
 from relay.commands.why import why
 
@@ -35,5 +36,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, simulate, demo, events, deliveries, why, replay, sinks, webhooks, schema, catalog):
+for command in (serve, check, simulate, demo, events, deliveries, why, tail, replay, sinks, schema, webhooks, catalog):
     main.add_command(command)

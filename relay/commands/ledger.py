@@ -18,6 +18,7 @@ from relay.commands.output import (
     plain,
     print_json,
     print_table,
+    short,
     when,
 )
 from relay.commands.output import run as run_async
@@ -191,12 +192,12 @@ def _event_row(record: EventRecord) -> Sequence[str]:
     event = record.event
     state = f"{record.state}: {record.detail}" if record.detail else record.state
     thread = event.meeting or event.stream or "–"
-    return when(event.received_at), _short(event.id), event.source, event.type, thread, state
+    return when(event.received_at), short(event.id), event.source, event.type, thread, state
 
 
 def _delivery_row(record: DeliveryRecord) -> Sequence[str]:
     moment = when(record.settled_at or record.due_at)
-    return _short(record.event_id), record.type, record.sink, record.route, record.state, moment
+    return short(record.event_id), record.type, record.sink, record.route, record.state, moment
 
 
 def _result(record: DeliveryRecord) -> str:
@@ -207,8 +208,3 @@ def _result(record: DeliveryRecord) -> str:
         return record.receipt
     before = f"{counted(len(record.attempts), 'attempt')}, the last: " if record.state is DeliveryState.PENDING else ""
     return f"{before}{record.reason}: {record.detail}"
-
-
-def _short(event_id: str) -> str:
-    """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
-    return event_id[:18]

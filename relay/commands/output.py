@@ -76,6 +76,11 @@ def fail(error: RelayError) -> NoReturn:
     raise SystemExit(WRONG_USE if isinstance(error, ConfigError) else FAILED)
 
 
+def short(event_id: str) -> str:
+    """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
+    return event_id[:18]
+
+
 def no_event(asked: str) -> NoReturn:
     """End, because there is no such event."""
     err.print(f"no event {plain(asked)!r}, or more than one that starts so; see `relay events list`", markup=False)
@@ -98,6 +103,11 @@ async def existing_store(config_path: Path) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+def print_json_line(value: object) -> None:
+    """One JSON document in one line, for a stream of them; raises BrokenPipeError where nobody reads it any more."""
+    click.echo(_escaped(orjson.dumps(value, default=str).decode(), _json_escape, keep=""))
 
 
 def print_json(value: object) -> None:

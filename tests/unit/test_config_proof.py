@@ -58,6 +58,10 @@ def test_what_people_copy_is_as_the_schema_wants_it(file: Path) -> None:
         ("sinks: {a: {type: file, path: x, retry: {factor: 99}}}", "1: sinks.a.retry.factor: must be at most 10"),
         ("sinks: {a: {type: kafka, topic: x, bootstrap_servers: []}}", "1: sinks.a.bootstrap_servers: must not be"),
         ("sinks: {a: {type: slack, webhook_url: 12}}", "1: sinks.a.webhook_url: must be a text; put it in quotes"),
+        (
+            "sinks: {a: {type: http, url: 'https://x', secret: [a, 3]}}",
+            "1: sinks.a.secret[1]: must be a text; put it in",
+        ),
         ("routes:\n- to: [a]", "2: routes[0].name: is missing; add `name: everything`"),
         ("routes: {}", "1: routes: must be a list; write `[one, two]`"),
         ("- a", "1: must be a mapping; write `key: value` lines under it"),
