@@ -129,7 +129,7 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
             for moment in moments:
                 _print(moment, as_json=asked.as_json)
             left = None if left is None else left - len(moments)
-            if left == 0 or (end is not None and loop.time() >= end) or _nobody_reads():
+            if left == 0 or (end is not None and loop.time() >= end) or nobody_reads():
                 return
             if not looking.behind:
                 await asyncio.sleep(_EVERY if end is None else max(0.0, min(_EVERY, end - loop.time())))
@@ -137,7 +137,7 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
         await live.close()
 
 
-def _nobody_reads() -> bool:
+def nobody_reads() -> bool:
     """Whether the pipe or terminal that we write to is gone, though there is nothing to write."""
     try:
         descriptor = sys.stdout.fileno()

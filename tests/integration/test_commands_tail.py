@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from relay.commands.tail import nobody_reads
 from relay.model import Dead, Delivered, Failure, Reason
 from tests.commands import done, files, harmless, invoke, opened, pretend_terminal, settle
 from tests.fakes.admissions import admission, event
@@ -104,30 +108,56 @@ async def test_no_store_yet_and_wrong_words(tmp_path: Path) -> None:
     assert "write it like 500ms, 10s" in wrong.stderr
 
 
-@pytest.mark.parametrize("end", ["Ctrl-C", "closed pipe"])
-async def test_it_goes_on_until_it_is_ended_and_ends_well(tmp_path: Path, end: str) -> None:
-    """Beside somebody who works on the store; nobody reads what it says after the first line, or it is interrupted."""
+async def test_it_goes_on_until_it_is_interrupted_and_ends_well(tmp_path: Path) -> None:
+    """Beside somebody who works on the store."""
     await filled(tmp_path)
-    arguments = ("-m", "relay", "tail", "-c", str(tmp_path / "relay.yaml"), "--since", "7d", "--failures")
+    async with started(tmp_path, asyncio.subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"  dead " in await process.stdout.readline()
+        async with opened(tmp_path) as store:
+            await store.accept(admission("crm"))
+            await settle(store, "crm", Dead(failure=Failure(reason=Reason.GONE, detail="answered 410")))
+        assert b"answered 410" in await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert await ended(process) == (0, b"")
+
+
+async def test_a_reader_that_is_gone_is_no_failure(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with started(tmp_path, writing) as process:
+        os.close(writing)
+        assert await ended(process) == (0, b"")
+
+
+def test_a_reader_that_is_gone_is_noticed_though_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert not nobody_reads()
+        os.close(reading)
+        assert nobody_reads()
+
+
+@asynccontextmanager
+async def started(folder: Path, stdout: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`relay tail --failures` as a process of its own."""
+    arguments = ("-m", "relay", "tail", "-c", str(folder / "relay.yaml"), "--since", "7d", "--failures")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable, *arguments, stdout=stdout, stderr=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
     try:
         async with asyncio.timeout(20):
-            assert b"  dead " in await process.stdout.readline()
-            async with opened(tmp_path) as store:
-                await store.accept(admission("crm"))
-                await settle(store, "crm", Dead(failure=Failure(reason=Reason.GONE, detail="answered 410")))
-            assert b"answered 410" in await process.stdout.readline()
-            if end == "Ctrl-C":
-                process.send_signal(signal.SIGINT)
-            else:
-                process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
-            assert await process.wait() == 0
-            assert await process.stderr.read() == b""
+            yield process
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, bytes]:
+    """With which code, and what it complained of."""
+    assert process.stderr is not None
+    complaint = await process.stderr.read()
+    return await process.wait(), complaint

@@ -39,7 +39,7 @@ NEXT_SINK = "SELECT sink FROM delivery WHERE state = 'pending' AND {queue} AND s
 HEAD = """
 SELECT d.id, d.attempt - (d.owner IS NOT NULL)
   FROM (SELECT id, event, attempt, owner FROM delivery
-         WHERE sink = ? AND state = 'pending' AND {queue} AND due_at >= 0 ORDER BY due_at, id LIMIT ?) d
+         WHERE sink = ? AND state = 'pending' AND {queue} AND due_at IS NOT NULL ORDER BY due_at, id LIMIT ?) d
   JOIN event e ON e.seq = d.event"""
 QUEUES = ("replay = 0", "replay > 0")
 MOVED = f"""
