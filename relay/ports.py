@@ -175,6 +175,10 @@ class Ledger(Protocol):
     async def sinks(self) -> Sequence[SinkRecord]:
         """All sinks of which the store knows anything, by name."""
 
+    async def paces(self, *, now: datetime) -> Mapping[str, float]:
+        """About how many deliveries a second each sink has settled over the last minute, by a sample; a sink that has
+        settled none is not there."""
+
     async def end(self) -> int:
         """Where the ledger ends now: everything accepted later lies beyond this place, whatever the clock does."""
 

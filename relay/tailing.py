@@ -18,7 +18,7 @@ STEP = 100
 """Events that are read at once; each may be a megabyte."""
 MOST_STEPS = 10
 """Steps of one look, so that what was found is shown before the next ones are read."""
-HEAD = 2000
+HEAD = 1000
 """Deliveries of each sink that are followed of an older backlog."""
 MOST_FOLLOWED = 20_000
 """Past them the oldest are let go, and found again when their turn comes."""

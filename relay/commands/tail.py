@@ -87,7 +87,7 @@ def tail(
 
     A line for each event that comes in and the sinks it goes to, for each attempt that fails, and for each delivery
     that settles. It looks into the store on this machine, reads only, and does not disturb the relay. Of a backlog
-    from before the start the next 2,000 deliveries of each sink are followed at a time. Times are UTC.
+    from before the start the next 1,000 deliveries of each sink are followed at a time. Times are UTC.
 
     With --json each line is one document with `what` (arrived, delivered, failed, dead) and `at`.
 

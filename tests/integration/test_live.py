@@ -16,7 +16,7 @@ from relay.errors import StartError, StoreUnusable
 from relay.model import Dead, Delivered, DeliveryState, Failure, Reason, Retry, Selection
 from relay.ports import Store
 from relay.stores import open_live
-from relay.stores.sqlite import live
+from relay.stores.sqlite import live, pace, queues
 from relay.stores.sqlite.connection import open_to_look
 from relay.tailing import Moment, Tail, What
 from tests.commands import opened, settle
@@ -188,6 +188,7 @@ def steps(path: Path) -> dict[str, int]:
         ("since", lambda: live.place(connection, since=datetime.now(UTC) - timedelta(days=1))),
         ("arrived", lambda: live.arrived(connection, selection=nothing, after=10, limit=100)),
         ("waiting", lambda: live.waiting(connection, selection=nothing, limit=10)),
+        ("paces", lambda: pace.paces(connection, now=datetime.now(UTC))),
         ("moved", lambda: live.moved(connection, ended=dict.fromkeys(range(1, 50), 0))),
     ):
         counted[0] = 0
@@ -197,7 +198,8 @@ def steps(path: Path) -> dict[str, int]:
     return found
 
 
-async def test_a_look_costs_the_same_whatever_the_store_holds(tmp_path: Path) -> None:
+def test_a_look_costs_the_same_whatever_the_store_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "SAMPLE", 100)
     sinks = [Seeded("ordered", ordered=True), Seeded("free")]
     for number in (500, 10_000):
         seed(tmp_path / f"{number}.db", events=number, sinks=sinks, oldest=datetime.now(UTC) - timedelta(hours=1))
@@ -212,13 +214,27 @@ def test_every_question_goes_down_an_index(tmp_path: Path) -> None:
     connection = open_to_look(tmp_path / "relay.db")
     where = " WHERE e.type GLOB 'a' AND e.seq > 1 AND e.seq <= 2"
     questions = [live.END, live.SINCE, live.ARRIVED.format(where=where), live.DELIVERIES, live.MOVED]
-    questions += [text.format(queue=queue) for text in (live.NEXT_SINK, live.HEAD) for queue in live.QUEUES]
-    for sql in (*questions, live.NEXT):
+    questions += [
+        text.format(queue=queue) for text in (queues.NEXT_SINK, live.HEAD, pace.HEAD) for queue in queues.QUEUES
+    ]
+    for sql in (*questions, live.NEXT, pace.NEWEST, pace.BEFORE):
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))]
         harmless = ("SCAN ended VIRTUAL TABLE", "SCAN d", "SCAN (subquery")  # what was asked for, and what was found
         assert all("TEMP B-TREE" not in step for step in plan), plan
         assert all("SCAN" not in step or step.startswith(harmless) for step in plan), plan
     connection.close()
+
+
+async def test_the_pace_of_a_sink_that_works_off_a_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has settled lies far behind what has come in since, and is more than is looked at."""
+    monkeypatch.setattr(pace, "SAMPLE", 20)
+    now = datetime.now(UTC)
+    async with opened(tmp_path) as store:
+        await asyncio.gather(*(store.accept(admission("crm")) for _ in range(80)))
+        claimed = await store.claim("crm", limit=50, now=now, lease=timedelta(minutes=1))
+        await store.settle([(each, Delivered(receipt="")) for each in claimed], now=now - timedelta(seconds=2))
+        assert await store.paces(now=now) == {"crm": 9.5}, "19 in two seconds; the 20th that is looked at waits"
+        assert await store.paces(now=now + timedelta(minutes=2)) == {}
 
 
 async def test_who_looks_on_cannot_write_and_moves_no_log(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from relay.model import Selection
 from relay.records import Arrival, DeliveryRecord, Step
 from relay.stores.sqlite.connection import classify, open_to_look
 from relay.stores.sqlite.ledger import attempts
+from relay.stores.sqlite.queues import QUEUES, sinks_of
 from relay.stores.sqlite.rows import DELIVERY_COLUMNS, EVENT_COLUMNS, Row, delivery_record, event_record, to_micros
 from relay.stores.sqlite.selection import event_conditions, where
 
@@ -34,14 +35,11 @@ ARRIVED = f"SELECT {EVENT_COLUMNS}, e.state, e.detail, e.seq FROM event e{{where
 DELIVERIES = f"""
 SELECT d.event, {DELIVERY_COLUMNS} FROM delivery d JOIN event e ON e.seq = d.event
  WHERE d.event > ? AND d.event <= ? ORDER BY d.event"""  # noqa: S608
-# One step down the index for each sink: there are few, and a DISTINCT would walk over a million that wait.
-NEXT_SINK = "SELECT sink FROM delivery WHERE state = 'pending' AND {queue} AND sink > ? ORDER BY sink LIMIT 1"
 HEAD = """
 SELECT d.id, d.attempt - (d.owner IS NOT NULL)
   FROM (SELECT id, event, attempt, owner FROM delivery
          WHERE sink = ? AND state = 'pending' AND {queue} AND due_at IS NOT NULL ORDER BY due_at, id LIMIT ?) d
   JOIN event e ON e.seq = d.event"""
-QUEUES = ("replay = 0", "replay > 0")
 MOVED = f"""
 SELECT {DELIVERY_COLUMNS} FROM json_each(?) ended
   JOIN delivery d ON d.id = CAST(ended.key AS INTEGER) JOIN event e ON e.seq = d.event
@@ -121,7 +119,7 @@ def waiting(connection: apsw.Connection, *, selection: Selection, limit: int) ->
     return {
         delivery: ended
         for queue in QUEUES
-        for sink in _sinks(connection, queue)
+        for sink in sinks_of(connection, queue)
         if selection.sink in (None, sink)
         for delivery, ended in connection.execute(HEAD.format(queue=queue) + clause, (sink, limit, *arguments))
     }
@@ -130,13 +128,6 @@ def waiting(connection: apsw.Connection, *, selection: Selection, limit: int) ->
 def moved(connection: apsw.Connection, *, ended: Mapping[int, int]) -> Sequence[DeliveryRecord]:
     """Looked up by id, each by itself."""
     return [_record(connection, row) for row in connection.execute(MOVED, (json.dumps(ended),)).fetchall()]
-
-
-def _sinks(connection: apsw.Connection, queue: str) -> Sequence[str]:
-    found = [""]
-    while (row := connection.execute(NEXT_SINK.format(queue=queue), (found[-1],)).fetchone()) is not None:
-        found.append(row[0])
-    return found[1:]
 
 
 def _record(connection: apsw.Connection, row: Row) -> DeliveryRecord:
