@@ -91,7 +91,7 @@ def list_events(
 @click.option("--reveal", is_flag=True, help="Print the whole body, as it was signed.")
 @json_option
 def show_event(config_path: Path, event_id: str, with_body: bool, reveal: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Show one event and its deliveries, by our id, the start of it, or the sender's uuid.
+    """Show one event and its deliveries: by our id, the start of it, or the sender's uuid.
 
     \b
     Examples:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.commands.completion import COMPLETERS
 from relay.config import Config, Glance, load, load_store
 from relay.errors import ConfigError, RelayError
 from relay.ports import Store
@@ -54,8 +55,9 @@ def _unicode(_context: click.Context, _parameter: click.Parameter, given: str | 
 
 
 def filter_option(*names: str, help: str, metavar: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
-    """An option that chooses rows by a text; its arguments are click's."""
-    return click.option(*names, callback=_unicode, help=help, metavar=metavar)
+    """An option that chooses rows by a text; its arguments are click's. What can be completed is, by its name."""
+    complete = next((COMPLETERS[name] for name in names if name in COMPLETERS), None)
+    return click.option(*names, callback=_unicode, help=help, metavar=metavar, shell_complete=complete)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

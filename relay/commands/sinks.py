@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from relay.commands.completion import complete_sinks
 from relay.commands.output import (
     age,
     config_option,
@@ -91,7 +92,7 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
 
 @sinks.command()
 @config_option
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_sinks)
 @click.option("--all", "everything", is_flag=True, help="All sinks of relay.yaml.")
 @json_option
 def pause(config_path: Path, names: Sequence[str], everything: bool, as_json: bool) -> None:  # noqa: FBT001
@@ -110,7 +111,7 @@ def pause(config_path: Path, names: Sequence[str], everything: bool, as_json: bo
 
 @sinks.command()
 @config_option
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_sinks)
 @click.option("--all", "everything", is_flag=True, help="All sinks of relay.yaml, and all that are paused by hand.")
 @json_option
 def resume(config_path: Path, names: Sequence[str], everything: bool, as_json: bool) -> None:  # noqa: FBT001

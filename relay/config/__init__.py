@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Glance, Report, SinkKind, check, glance, load, load_store
+from relay.config.loading import Glance, Names, Report, SinkKind, check, glance, load, load_store, names
 from relay.config.model import Config, RetentionOptions, source_address, source_path
 from relay.config.problems import InvalidConfig, Problem
 from relay.config.sources import SourcesAndRoutes, load_sources
@@ -17,6 +17,7 @@ __all__ = [
     "Config",
     "Glance",
     "InvalidConfig",
+    "Names",
     "Problem",
     "Report",
     "RetentionOptions",
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "load_sources",
     "load_store",
+    "names",
     "parse_address",
     "source_address",
     "source_path",

@@ -60,6 +60,15 @@ class Glance:
     problems: Sequence[Problem] = ()
 
 
+@value
+class Names:
+    """What the parts of a file are called."""
+
+    sources: Sequence[str] = ()
+    sinks: Sequence[str] = ()
+    routes: Sequence[str] = ()
+
+
 def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     """The configuration in a file, with `env` for its variables.
 
@@ -97,6 +106,23 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
         return Glance(problems=check(path, env).errors)
     report = check(path, env)
     return Glance(config=report.config, routes=_whole_routes(root), sinks=_sink_kinds(root), problems=report.errors)
+
+
+def names(path: FilePath | str) -> Names:
+    """What can be named of a file, as far as it can be read: for those who complete words while they are typed. It
+    fills in nothing, and raises nothing."""
+    findings = Findings(file=str(path))
+    data = read_bytes(FilePath(path), findings)
+    root = None if data is None else parse(data, findings)
+    if not isinstance(root, MapNode):
+        return Names()
+    whole = outline(root)
+    routes = (part.text("name") for part in whole.routes.parts)
+    return Names(
+        sources=whole.sources.names(),
+        sinks=whole.sinks.names(),
+        routes=[route.text for route in routes if route is not None],
+    )
 
 
 def _whole_routes(root: MapNode) -> Sequence[RouteOptions] | None:
