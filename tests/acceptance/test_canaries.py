@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from relay.cli import main
-from tests.acceptance.process import relay, serving_file
+from tests.acceptance.process import serving_file
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
 from tests.fakes.provider import API_KEY, ORGANIZATION, FakeProvider
 from tests.fakes.slack import FakeSlack, Refuse
@@ -139,21 +139,33 @@ async def test_nothing_tells_what_it_should_keep(tmp_path: Path, monkeypatch: py
 
 async def _commands_keep_it_too(folder: Path) -> None:
     env = {"RELAY_TEST_SECRET": whsec(f"{WORD}-env")}
-    listed = await relay("events", "list", "--json", cwd=folder, **env)
-    event_id = orjson.loads(listed.out)[0]["id"]
+
+    async def ended(*command: str) -> Result:
+        arguments = [*command, *([] if command == ("schema",) else ["-c", str(folder / "relay.yaml")])]
+        return await asyncio.to_thread(CliRunner().invoke, main, arguments, env=env)
+
+    event_id = orjson.loads((await ended("events", "list", "--json")).stdout)[0]["id"]
     for command in (
         ("check",),
+        ("check", "--schema"),
         ("events", "list"),
         ("events", "show", event_id),
         ("events", "show", event_id, "--json"),
         ("deliveries", "list"),
         ("deliveries", "list", "--json"),
+        ("why", event_id),
+        ("why", event_id, "--json"),
+        ("sinks", "list"),
+        ("sinks", "list", "--json"),
+        ("tail", "--since", "1h", "--for", "0"),
+        ("tail", "--since", "1h", "--for", "0", "--json"),
         ("schema",),
         ("catalog", "--asyncapi"),
     ):
-        ended = await relay(*command, cwd=folder, **env)
-        assert ended.code == 0, ended.err
-        assert hits(ended.out + ended.err) == [], command
+        result = await ended(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stdout, command
+        assert hits(result.output) == [], command
 
 
 WRONG: dict[str, str] = {
@@ -189,6 +201,9 @@ def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, monkeypatch: pyt
         assert ended.exit_code == 2
         assert "relay.yaml:1" in ended.output
         assert hits(ended.output) == []
+    by_schema = CliRunner().invoke(main, ["check", "--schema", "-c", str(tmp_path / "relay.yaml")])
+    assert by_schema.exit_code in (0, 2)
+    assert hits(by_schema.output) == []
 
 
 REGISTERING = (("plan",), ("apply", "--yes"), ("list",), ("delete", "dyte", "--yes"))
