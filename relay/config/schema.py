@@ -64,6 +64,14 @@ _EXAMPLES: Mapping[str, list[Any]] = {
     "SourceOptions.public_key": ["${RELAY_DYTE_PUBLIC_KEY}", "${file:/run/secrets/dyte_public_key.pem}"],
     "SourceOptions.organizations": [["5d7c6e9a-0000-4000-8000-000000000000"]],
     "SourceOptions.webhook_ids": [["${DYTE_WEBHOOK_ID}"]],
+    "SourceOptions.replay_window": ["5m", "1h", "0"],
+    "RetentionOptions.delivered": ["7d", "30d"],
+    "RetentionOptions.dead": ["30d", "90d"],
+    "GatewayOptions.max_body": ["1MiB", "256KiB"],
+    "GatewayOptions.min_free": ["128MiB", "2GiB"],
+    "RetryOptions.base": ["1s", "500ms"],
+    "RetryOptions.cap": ["1h", "15m"],
+    "RetryOptions.max_age": ["72h", "7d"],
     "SourceOptions.public_url": ["https://relay.example"],
     "SourceOptions.api": [{"organization_id": "${DYTE_ORGANIZATION}", "api_key": "${DYTE_API_KEY:-}"}],
     "ApiOptions.organization_id": ["5d7c6e9a-0000-4000-8000-000000000000"],
@@ -98,6 +106,8 @@ _EXAMPLES: Mapping[str, list[Any]] = {
     "SlackOptions.text": ["Recording of {{ meeting.title }} is ready"],
     "FileOptions.path": ["data/events.jsonl", "-"],
     "KafkaOptions.sasl_mechanism": ["SCRAM-SHA-512"],
+    "KafkaOptions.max_request_size": ["2MiB", "1MiB"],
+    "*.timeout": ["10s", "500ms"],
     "*.rate": ["50/s", "300/m"],
     "*.select": ["{id: recording.id, url: recording.downloadUrl}"],
     "*.pseudonymize": [["participant.customParticipantId"]],
@@ -232,6 +242,8 @@ def _describe(model: type[BaseModel], name: str, field: _Schema) -> None:
     examples = _EXAMPLES.get(f"{model.__name__}.{name}") or _EXAMPLES.get(f"*.{name}")
     if examples is not None:
         field["examples"] = examples
+        for member in field.get("anyOf", ()):  # editors would show those of the type beside them
+            member.pop("examples", None)
     info = model.model_fields[name]
     if not info.is_required():
         field["default"] = _written(info.get_default(call_default_factory=True))

@@ -24,6 +24,7 @@ GONE = Failure(reason=Reason.GONE, detail="the service answered 410")
 SLOW = Failure(reason=Reason.UNAVAILABLE, detail="the service answered 503 \x1b[2J[red]")
 ALL = ("open", "broken", "paused", "hand", "off", "new")
 MEND = "when it is mended: `relay sinks resume"
+AGAIN = "tried again by itself, or at once by `relay sinks resume"
 DEAD = "dead letters: `relay deliveries list --sink gone --state dead` tells why"
 ASKED = "asked to {}; a relay that runs does so within a second"
 
@@ -65,7 +66,7 @@ async def test_every_sink_is_shown_with_its_state(tmp_path: Path) -> None:
     told = [re.sub(r"(open|broken|paused|by hand) \d+ (s|min) ", r"\1 … ", " ".join(row.split())) for row in rows]
     assert told == [
         "open file open … 0 0",
-        f"broken file broken … 0 0 unavailable: the service answered 503 \\x1b[2J[red]; {MEND} broken`",
+        f"broken file broken … 0 0 unavailable: the service answered 503 \\x1b[2J[red]; {AGAIN} broken`",
         f"paused file paused … 0 0 gone: the service answered 410; {MEND} paused`",
         f"hand file paused by hand … 0 0 {ASKED.format('pause')}",
         "off file disabled 0 0",

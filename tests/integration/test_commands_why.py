@@ -166,7 +166,8 @@ async def test_what_holds_a_delivery_is_told(tmp_path: Path) -> None:
     assert found["leased"].startswith("an attempt is under way; ")
     assert found["hand"] == f"the sink is paused by hand {since}; `relay sinks resume hand`"
     assert found["paused"] == f"the sink is paused {since}: {mend} paused`"
-    assert found["broken"] == f"the sink is broken {since}: {mend} broken`"
+    again = "unavailable: the service answered 503; tried again by itself, or at once by `relay sinks resume broken`"
+    assert found["broken"] == f"the sink is broken {since}: {again}"
     assert found["off"].startswith("the sink is disabled in relay.yaml; ")
     assert found["removed"].startswith("the sink is not in relay.yaml; ")
     assert found["done"] == ""

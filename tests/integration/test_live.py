@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -248,6 +248,18 @@ async def test_who_looks_on_cannot_write_and_moves_no_log(tmp_path: Path) -> Non
         after = await asyncio.to_thread((tmp_path / "relay.db-wal").stat)
         assert (before.st_size, before.st_ino) == (after.st_size, after.st_ino)
         assert before.st_size > 0
+
+
+async def test_the_log_can_start_anew_while_somebody_looks_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store, following(tmp_path, since=EPOCH) as tail:
+        await store.accept(admission("audit"))
+        assert len(await tail.look()) == 1
+        with closing(apsw.Connection(str(tmp_path / "relay.db"))) as connection:
+            row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert row is not None
+        assert row[:2] == (0, 0), "nobody was in the way, and nothing is left"
+        await settle(store, "audit", Delivered(receipt=""))
+        assert told(await tail.look()) == [("delivered", "audit")]
 
 
 async def test_what_is_no_store_is_told(tmp_path: Path) -> None:

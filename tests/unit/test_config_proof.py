@@ -32,7 +32,7 @@ def test_what_people_copy_is_as_the_schema_wants_it(file: Path) -> None:
     [
         ("gatway: {}", "1: gatway: unknown key; did you mean `gateway`?"),
         ("\ngateway: {\n  max_inflight: 0}", "3: gateway.max_inflight: must be at least 1"),
-        ("gateway: {max_body: 1Mb}", "1: gateway.max_body: is not written as it must be; write it like `64KiB` or"),
+        ("gateway: {max_body: 1Mb}", "1: gateway.max_body: is not written as it must be; write it like `1MiB` or"),
         ("store: mysql://x", "1: store: is not written as it must be; write it like `sqlite:///data/relay.db` or"),
         ("sources: {}", "1: sources: must not be empty"),
         ("sources: {a b: {}}", "1: sources.a b: is no name; use 1 to 64 letters"),
