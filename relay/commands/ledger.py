@@ -81,7 +81,8 @@ def list_events(
         out.print("no events")
         return
     columns = ("accepted (UTC)", "event", "source", "type", "meeting", "state")
-    print_table(columns, [_event_row(record) for record in records], whole=("accepted (UTC)", "event", "state"))
+    whole = ("accepted (UTC)", "event", "state")
+    print_table(columns, [_event_row(record) for record in records], whole=whole, spare=("source", "meeting"))
 
 
 @events.command("show")
@@ -185,7 +186,8 @@ def _print_deliveries(records: list[DeliveryRecord]) -> None:
         return
     columns = ("event", "type", "sink", "route", "state", "when (UTC)")
     rows = [_delivery_row(record) for record in records]
-    print_table(columns, rows, whole=("event", "state", "when (UTC)"), notes=[_result(record) for record in records])
+    whole = ("event", "state", "when (UTC)")
+    print_table(columns, rows, whole=whole, spare=("route",), notes=[_result(record) for record in records])
 
 
 def _event_row(record: EventRecord) -> Sequence[str]:

@@ -129,15 +129,20 @@ def print_table(
     *,
     whole: Collection[str] = (),
     right: Collection[str] = (),
+    spare: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> None:
     """Print one line for each row, cut to the terminal's width except for the `whole` columns.
 
-    `right` columns hold numbers. A note stands below its row; where the output is no terminal, it stands behind, and
-    nothing is cut.
+    `right` columns hold numbers. In a terminal that is too narrow for all, `spare` columns are left out, the first one
+    first, before anything is cut. A note stands below its row; where the output is no terminal, it stands behind, and
+    nothing is cut or left out.
     """
     head = [Text(column, "bold") for column in columns]
     cells = [head, *([cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows)]
+    kept = _kept(columns, [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)], spare)
+    columns = [columns[index] for index in kept]
+    cells = [[row[index] for index in kept] for row in cells]
     widths = _fitted([max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)], columns, whole)
     for row, note in zip(cells, chain(("",), notes, repeat("")), strict=False):
         line = Text("  ").join(
@@ -150,6 +155,16 @@ def print_table(
         out.print(line)
         if note and out.is_terminal:
             out.print(Padding(Text(plain(note), "dim"), (0, 0, 0, 4), expand=False), soft_wrap=False)
+
+
+def _kept(columns: Sequence[str], widths: Sequence[int], spare: Sequence[str]) -> Sequence[int]:
+    """The columns that are shown, by their places."""
+    kept = list(range(len(columns)))
+    for name in spare:
+        if not out.is_terminal or sum(widths[index] for index in kept) + 2 * (len(kept) - 1) <= out.width:
+            break
+        kept.remove(columns.index(name))
+    return kept
 
 
 def _fitted(widths: list[int], columns: Sequence[str], whole: Collection[str]) -> list[int]:

@@ -122,7 +122,8 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
     try:
         looking = Tail(live, asked.selection, after=await live.place(since), failures=asked.failures)
         if err.is_terminal and not asked.as_json:
-            err.print("what happens from now on, in UTC; Ctrl-C ends it", style="dim")
+            begin = "from now on" if since is None else f"since {when(since)}"
+            err.print(f"what happens {begin}, in UTC; Ctrl-C ends it", style="dim")
         left = asked.limit
         while True:
             moments = (await looking.look())[:left]
