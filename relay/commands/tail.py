@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.padding import Padding
@@ -72,7 +73,13 @@ def _read_duration(_context: click.Context, _parameter: click.Parameter, given: 
     "--since", metavar="TIME", callback=read_moment, help="Begin with what was accepted then: 10m, or 2026-11-23T10:00."
 )
 @click.option("--limit", type=click.IntRange(1), help="End after so many lines.")
-@click.option("--for", "how_long", metavar="DURATION", callback=_read_duration, help="End after so long: 10s, 5m.")
+@click.option(
+    "--for",
+    "how_long",
+    metavar="DURATION",
+    callback=_read_duration,
+    help="End after so long, and not before the history is told: 0, 10s, 5m.",
+)
 @json_option
 def tail(
     config_path: Path,
@@ -81,7 +88,7 @@ def tail(
     limit: int | None,
     how_long: timedelta | None,
     as_json: bool,  # noqa: FBT001
-    **chosen: str | None,
+    **chosen: Any,
 ) -> None:
     """Show what arrives and where it goes, as it happens, until Ctrl-C.
 
@@ -99,7 +106,7 @@ def tail(
       relay tail --json --for 30s > half-a-minute.jsonl
     """
     asked = Asked(
-        selection=Selection(**chosen),  # type: ignore[arg-type]  # click knows the names
+        selection=Selection(**chosen),
         failures=failures,
         limit=limit,
         seconds=None if how_long is None else how_long.total_seconds(),
@@ -130,9 +137,11 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
             for moment in moments:
                 _print(moment, as_json=asked.as_json)
             left = None if left is None else left - len(moments)
-            if left == 0 or (end is not None and loop.time() >= end) or nobody_reads():
+            if left == 0 or nobody_reads():
                 return
-            if not looking.behind:
+            if not looking.behind:  # else there is more history to tell
+                if end is not None and loop.time() >= end:
+                    return
                 await asyncio.sleep(_EVERY if end is None else max(0.0, min(_EVERY, end - loop.time())))
     finally:
         await live.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from relay import tailing
 from relay.commands.tail import nobody_reads
 from relay.model import Dead, Delivered, Failure, Reason
 from tests.commands import done, files, harmless, invoke, opened, pretend_terminal, settle
@@ -57,6 +58,15 @@ async def test_each_line_for_machines_is_a_document(tmp_path: Path) -> None:
     [arrived] = [line for line in lines if line["what"] == "arrived" and line["deliveries"]]
     assert arrived["event"]["meeting"] == HOSTILE
     assert [target["sink"] for target in arrived["deliveries"]] == ["audit", "crm"]
+
+
+async def test_the_whole_history_is_told_however_short_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(tmp_path)
+    monkeypatch.setattr(tailing, "STEP", 1)
+    monkeypatch.setattr(tailing, "MOST_STEPS", 1)
+    assert len((await done(tmp_path, *ALL)).splitlines()) == 4
 
 
 async def test_it_ends_after_so_many_lines(tmp_path: Path) -> None:

@@ -271,5 +271,5 @@ async def test_what_is_no_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="is no SQLite file"):
         await open_live(f"sqlite:///{tmp_path}/text.db")
     await asyncio.to_thread((tmp_path / "folder.db").mkdir)
-    with pytest.raises(StartError, match="check who may read it"):
+    with pytest.raises(StartError, match="as the user that runs `relay serve`"):
         await open_live(f"sqlite:///{tmp_path}/folder.db")

@@ -74,7 +74,8 @@ def open_to_look(path: Path) -> apsw.Connection:
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreUnusable(f"store: {path} is damaged or is no SQLite file ({error})", kind="corrupt") from error
     except apsw.Error as error:
-        raise StartError(f"store: cannot read {path}: {error}; check who may read it and its folder") from error
+        mend = "run this as the user that runs `relay serve`"
+        raise StartError(f"store: cannot read {path}: {error}; {mend}") from error
     return connection
 
 
