@@ -44,14 +44,6 @@ _ANNOTATIONS = ("title", "description", "markdownDescription", "default", "examp
 _CONSTRAINTS = {"pattern", "enum", "const", "minLength", "maxLength"}
 _ASSERTED_FORMATS = {"uri"}
 _SIZE_MARK = "KiB"
-_TITLES: Mapping[type[BaseModel], str] = {
-    RetentionOptions: "retention",
-    GatewayOptions: "gateway",
-    AdminOptions: "admin",
-    SourceOptions: "source",
-    RouteOptions: "route",
-    RetryOptions: "retry",
-}
 _TYPE_GLOBS = ["*", "meeting.*", "recording.*", "livestreaming.*", *sorted(KNOWN_TYPES)]
 _WORTH_A_LINE = {"SlackOptions": ("webhook_url",)}
 """Keys that a new sink starts with although the schema requires none of them: one of several ways."""
@@ -122,7 +114,7 @@ def schema() -> _Schema:
     definitions: _Schema = made.pop("$defs")
     for model in models():
         described = made if model is Config else definitions[model.__name__]
-        described["title"] = _TITLES.get(model) or f"{_kind_of(model)} sink"
+        described["title"] = f"{kind} sink" if (kind := _kind_of(model)) else _part_of(model)
         for name, field in described["properties"].items():
             _describe(model, name, field)
     definitions["RouteOptions"]["properties"]["events"]["items"]["examples"] = _TYPE_GLOBS
@@ -226,6 +218,11 @@ def _about(model: type[BaseModel]) -> str:
 
 def _sink_models() -> tuple[type[BaseModel], ...]:
     return get_args(get_args(SinkOptions)[0])
+
+
+def _part_of(model: type[BaseModel]) -> str:
+    """`gateway` for GatewayOptions: what relay.yaml calls it."""
+    return model.__name__.removesuffix("Options").lower()
 
 
 def _kind_of(model: type[BaseModel]) -> str:
