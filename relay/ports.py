@@ -20,6 +20,7 @@ from relay.model import (
     Target,
     Wish,
 )
+from relay.preview import Look, Preview
 from relay.records import (
     Arrival,
     Backlog,
@@ -70,6 +71,21 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of everything within a few seconds, also when the destination is dead. May be called twice."""
+
+
+class Previewed(Protocol):
+    """What can tell what it would send."""
+
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """What `deliver` would send, made by the same code and not sent. No I/O; needs no event loop.
+
+        Raises:
+            Rejected, Misconfigured: as `deliver` would, before it sent anything.
+        """
+
+
+class PreviewedSink(Sink, Previewed, Protocol):
+    """A sink as it is built: it delivers, and tells beforehand what."""
 
 
 class Signer(Protocol):
