@@ -12,6 +12,7 @@ from relay.commands.catalog import catalog
 from relay.commands.check import check, schema
 from relay.commands.completion import completion
 from relay.commands.demo import demo
+from relay.commands.explain import explain
 from relay.commands.helping import Sections
 from relay.commands.ledger import deliveries, events
 from relay.commands.replay import replay
@@ -41,5 +42,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, simulate, demo, events, deliveries, why, tail, replay, sinks, schema, completion, webhooks, catalog):
+for command in (serve, check, explain, simulate, demo, events, deliveries, why, replay, sinks, schema, tail, completion, webhooks, catalog):
     main.add_command(command)

@@ -45,9 +45,13 @@ class Preview:
     body: bytes | None = field(default=None, repr=False)
     """The bytes that are sent, where the sink itself decides on each of them."""
     pictures: Mapping[str, str] = field(default_factory=dict)
-    """The whole of it for people, by what it is a picture of; stands for the fact of the same name."""
+    """For people, in the place of the fact of the same name."""
+    pictured: bool = False
+    """Whether the pictures show all of it, headers and payload included."""
     notes: Sequence[str] = ()
     """What else is worth knowing."""
+    variables: Sequence[str] = ()
+    """Names that stand for secrets: what a shell would have to fill in for a picture to work."""
 
 
 def json_of(body: bytes) -> Json:

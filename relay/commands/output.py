@@ -113,9 +113,35 @@ def print_json_line(value: object) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output; what a terminal might obey is escaped in it."""
+    """One JSON document on standard output."""
+    click.echo(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """A JSON document of several lines; what a terminal might obey is escaped in it."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
-    click.echo(_escaped(text, _json_escape, keep="\n"))
+    return _escaped(text, _json_escape, keep="\n")
+
+
+def fitted_json(value: object, *, width: int) -> str:
+    """JSON for people: what fits into a line stands in one; what a terminal might obey is escaped in it."""
+    return _escaped(_fitted_json(value, width, indent=0), _json_escape, keep="\n")
+
+
+def _fitted_json(value: object, width: int, *, indent: int, before: int = 0) -> str:
+    """`before`: the columns that its key takes, and the comma after it."""
+    short = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or not value or indent + before + len(short) <= width:
+        return short
+    inner = indent + 2
+    if isinstance(value, dict):
+        keys = [(json.dumps(key, ensure_ascii=False), each) for key, each in value.items()]
+        parts = [f"{key}: {_fitted_json(each, width, indent=inner, before=len(key) + 3)}" for key, each in keys]
+    else:
+        parts = [_fitted_json(each, width, indent=inner, before=1) for each in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    joined = f",\n{' ' * inner}".join(parts)
+    return f"{first}\n{' ' * inner}{joined}\n{' ' * indent}{last}"
 
 
 def plain(text: str, *, keep: str = "") -> str:

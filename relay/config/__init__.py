@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Glance, Names, Report, SinkKind, check, glance, load, load_store, names
+from relay.config.loading import Glance, Names, Rehearsal, Report, SinkKind, check, glance, load, load_store, names, rehearse
 from relay.config.model import Config, RetentionOptions, source_address, source_path
 from relay.config.problems import InvalidConfig, Problem
 from relay.config.sources import SourcesAndRoutes, load_sources
@@ -19,6 +19,7 @@ __all__ = [
     "InvalidConfig",
     "Names",
     "Problem",
+    "Rehearsal",
     "Report",
     "RetentionOptions",
     "SinkKind",
@@ -31,6 +32,7 @@ __all__ = [
     "load_store",
     "names",
     "parse_address",
+    "rehearse",
     "source_address",
     "source_path",
 ]

@@ -17,6 +17,7 @@ from relay.config.outline import Part, outline
 from relay.config.problems import WHOLE_FILE, Findings, InvalidConfig, Path, Problem, listed, shown
 from relay.config.reading import read
 from relay.config.references import check_references
+from relay.config.standins import stand_in
 from relay.config.surface import check_surface
 from relay.config.variables import Variables
 from relay.config.words import NAME_PATTERN, NAME_WORDS
@@ -69,6 +70,15 @@ class Names:
     routes: Sequence[str] = ()
 
 
+@value
+class Rehearsal:
+    """A configuration to show what would be sent, and never to send anything."""
+
+    config: Config = field(repr=False)
+    unset: Sequence[str]
+    """Variables that have no value here, and that something stands in for."""
+
+
 def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     """The configuration in a file, with `env` for its variables.
 
@@ -79,6 +89,20 @@ def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     if report.config is None:
         raise InvalidConfig(report.errors)
     return report.config
+
+
+def rehearse(path: FilePath | str, env: Mapping[str, str]) -> Rehearsal:
+    """The configuration in a file, for those who send nothing: it needs none of the variables to be set.
+
+    Raises:
+        InvalidConfig: the file is wrong, whatever the variables hold.
+    """
+    file, findings = FilePath(path), Findings(file=str(path))
+    variables = Variables(env=env, folder=file.parent, findings=findings, stand_in=stand_in)
+    config = _read(file, variables, findings)
+    if config is None:
+        raise InvalidConfig(findings.errors)
+    return Rehearsal(config=config, unset=tuple(variables.unset))
 
 
 def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:

@@ -152,6 +152,8 @@ class HttpSink:
             payload=json_of(request.body),
             body=request.body,
             pictures={"curl": command},
+            pictured=True,
+            variables=[text.name for text in (url, *headers.values()) if isinstance(text, Masked)],
         )
 
     async def close(self) -> None:

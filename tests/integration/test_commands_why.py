@@ -86,7 +86,7 @@ async def test_every_route_says_whether_it_matched_or_which_condition_failed(tmp
     assert [line for line in shown.splitlines() if line.startswith("route ")] == [
         "route rest        fallback, and another route matched",
         "route uploads     where recording.status == 'UPLOADED' does not hold: recording.status is \"RECORDING\"",
-        "route everything  to audit and crm",
+        "route everything  matched, to audit and crm",
         "route rtk         source is 'dyte', and it takes realtimekit",
         "route meetings    type is 'recording.statusUpdate', and it takes meeting.* and x",
         f'route wrong       where abs(recording.status) fails: {WRONG}; recording.status is "RECORDING"',
@@ -237,7 +237,7 @@ async def test_without_a_valid_relay_yaml_the_rest_is_shown(tmp_path: Path) -> N
     await asyncio.to_thread(file.write_text, text.replace(str(tmp_path / "crm"), "${UNSET}", 1))
     result = await invoke(tmp_path, "why", event_id)
     assert (result.exit_code, result.stderr) == (0, ""), "routes need no secret"
-    assert "route everything  to crm" in result.stdout
+    assert "route everything  matched, to crm" in result.stdout
     await asyncio.to_thread(file.write_text, text.replace('"events"', '"evnts"', 1))
     result = await invoke(tmp_path, "why", event_id)
     assert result.exit_code == 0

@@ -20,7 +20,7 @@ from relay.errors import Rejected
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions, Order, Rate, Secret
 from relay.preview import Look, Preview
-from relay.sensitive import concealed
+from relay.sensitive import CONCEALED, concealed
 from relay.sinks.slack import cards as slack_cards
 from relay.sinks.slack import errors as slack_errors
 from relay.sinks.slack import text as slack_text
@@ -31,6 +31,7 @@ from relay.templates import Template, TemplateError
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _MAX_PLAIN: Final = 1000
 """UTF-16 units of the plain text that is sent when a card was refused."""
+_HIDDEN: Final = f"the channel would read {CONCEALED} too; to show it there, name its path in `reveal` of the sink"
 
 
 class SlackOptions(LaneOptions):
@@ -133,6 +134,7 @@ class SlackSink:
             headers={},
             payload=message,
             pictures={"card": slack_cards.picture(message, emoji=look.emoji)},
+            notes=(_HIDDEN,) if CONCEALED in self.message(delivery)["text"] else (),
         )
 
     async def deliver(self, delivery: Delivery) -> str:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from html import unescape
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from relay.sinks.slack.text import clean
@@ -35,11 +35,22 @@ def readable(message: dict[str, Any]) -> str:
 
 
 def _groups(message: dict[str, Any], width: int | None = _WIDTH) -> list[list[str]]:
-    """The lines of each block; of a message without blocks, those of its text."""
+    """The lines of each block, those of sections together; of a message without blocks, those of its text."""
     blocks = message.get("blocks")
-    if isinstance(blocks, list) and blocks:
-        return [lines for block in blocks if (lines := list(_block(block, width)))]
-    return [_wrapped(_shown(message.get("text")), width)]
+    if not isinstance(blocks, list) or not blocks:
+        return [_wrapped(_shown(message.get("text")), width)]
+    groups: list[list[str]] = []
+    for before, block in pairwise([None, *blocks]):
+        lines = list(_block(block, width))
+        if groups and _is_section(before) and _is_section(block):
+            groups[-1] += lines  # as Slack shows them: one after the other
+        elif lines:
+            groups.append(lines)
+    return groups
+
+
+def _is_section(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "section"
 
 
 def columns(text: str) -> int:
