@@ -20,6 +20,7 @@ from relay.commands.serve import serve
 from relay.commands.simulate import simulate
 from relay.commands.sinks import sinks
 from relay.commands.tail import tail
+from relay.commands.test import test
 from relay.commands.webhooks import webhooks
 from relay.commands.why import why
 
@@ -42,5 +43,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, explain, simulate, demo, events, deliveries, why, replay, sinks, schema, tail, completion, webhooks, catalog):
+for command in (serve, check, explain, test, simulate, demo, events, deliveries, why, replay, sinks, schema, tail, completion, webhooks, catalog):
     main.add_command(command)

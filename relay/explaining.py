@@ -98,6 +98,12 @@ class Explainer:
         )
 
 
+def source_of(config: Config, provider: Provider | None) -> str:
+    """The first source of this provider, or the first of all."""
+    of_it = (name for name, options in config.sources.items() if options.provider == provider)
+    return next(of_it, next(iter(config.sources)))
+
+
 def event_of(
     body: bytes,
     *,

@@ -33,7 +33,7 @@ from relay.commands.showing import hides, show
 from relay.commands.standing import suggestion
 from relay.config import Config, Rehearsal, rehearse
 from relay.errors import ConfigError
-from relay.explaining import Explainer, event_of, example_body
+from relay.explaining import Explainer, event_of, example_body, source_of
 from relay.identity import new_event_id
 from relay.model import Event, value
 from relay.preview import Look
@@ -133,16 +133,10 @@ def _event(asked: Asked, config: Config) -> tuple[Event, str]:
 
 
 def _of_example(asked: Asked, config: Config) -> tuple[Event, str]:
-    source = asked.source or _source_of(asked.provider, config)
+    source = asked.source or source_of(config, asked.provider)
     provider: Provider = asked.provider or config.sources[source].provider
     body = example_body(asked.given, provider=provider, options=config.sources[source])
     return _made(body, source, config), f"bundled example of {provider}"
-
-
-def _source_of(provider: Provider | None, config: Config) -> str:
-    """The first source of this provider, or the first of all."""
-    of_it = (name for name, options in config.sources.items() if options.provider == provider)
-    return next(of_it, next(iter(config.sources)))
 
 
 def _of_body(body: bytes, asked: Asked, config: Config) -> Event:

@@ -191,13 +191,14 @@ def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str
     return _config(root, variables, findings)
 
 
-def read_bytes(file: FilePath, findings: Findings) -> bytes | None:
-    """What the file holds, or a little more than it may; None, and an error, where it cannot be read."""
+def read_bytes(file: FilePath, findings: Findings, *, missing: str = "name the file with -c") -> bytes | None:
+    """What the file holds, or a little more than it may; None, and an error, where it cannot be read. `missing` says
+    what to do where there is none."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        findings.error(WHOLE_FILE, (), "does not exist", "name the file with -c")
+        findings.error(WHOLE_FILE, (), "does not exist", missing)
     except OSError as error:
         why = error.strerror or "unknown reason"
         findings.error(WHOLE_FILE, (), f"cannot be read: {why}", "check the path and who may read it")

@@ -121,9 +121,20 @@ class _Values:
         return _BROKEN
 
 
+def truth_in(text: str) -> bool | None:
+    """The truth that a text without quotes stands for, if it does."""
+    return _TRUTHS.get(text)
+
+
+def number_in(text: str) -> int | float | None:
+    """The number that a text without quotes stands for, if it does."""
+    whole = _number(int, text)
+    return _number(float, text) if whole is None else whole
+
+
 def _number(kind: type[bool | int | float], text: str) -> bool | int | float | None:
     if kind is bool:
-        return _TRUTHS.get(text)
+        return truth_in(text)
     if kind is int:
         if _WHOLE.fullmatch(text) is None:
             return None
