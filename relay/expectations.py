@@ -11,7 +11,6 @@ from typing import TypeAlias
 from relay.model import Failure, value
 from relay.payload import Json, Payload
 from relay.preview import Preview
-from relay.sensitive import concealed
 
 HOLDS, HOLDS_NOT = "~", "!~"
 """Begin an expected text: what follows must stand somewhere in the text, or nowhere."""
@@ -62,11 +61,21 @@ class RouteSaid:
 
 
 @value
+class Sent:
+    """What a sink would be sent."""
+
+    true: Preview
+    """What is judged."""
+    shown: Preview
+    """The same as it may be printed."""
+
+
+@value
 class Outcome:
     """What became of the event."""
 
     routes: Mapping[str, RouteSaid]
-    sinks: Mapping[str, Preview | Failure]
+    sinks: Mapping[str, Sent | Failure]
     """What each sink that gets it would be sent, or why that fails."""
     quarantine: str = ""
     """Why no route was asked; empty where they were."""
@@ -162,37 +171,44 @@ def _leading(sink: str, outcome: Outcome) -> Sequence[tuple[str, RouteSaid, bool
 
 
 def _message(sink: str, wanted: Wanted, outcome: Outcome) -> Iterator[Mismatch]:
-    what = f"sinks.{sink}"
-    match outcome.sinks.get(sink):
-        case None:
-            yield Mismatch(what=what, expected="it gets the event", actual="it does not", why=_why_not([sink], outcome))
-        case Failure(reason=reason, detail=detail):
-            refusal = f"{reason}: {detail}"
-            if wanted.refused:
-                yield from _texts(f"{what}.refused", wanted.refused, refusal)
-            else:
-                yield Mismatch(what=what, expected="it is sent", actual="nothing would be sent", why=refusal)
-        case preview:
-            yield from _sent(what, wanted, preview)
+    what, made = f"sinks.{sink}", outcome.sinks.get(sink)
+    if made is None:
+        yield Mismatch(what=what, expected="it gets the event", actual="it does not", why=_why_not([sink], outcome))
+    elif isinstance(made, Sent):
+        yield from _sent(what, wanted, made.true, made.shown)
+    else:
+        yield from _refused(what, wanted, f"{made.reason}: {made.detail}")
 
 
-def _sent(what: str, wanted: Wanted, preview: Preview) -> Iterator[Mismatch]:
+def _refused(what: str, wanted: Wanted, refusal: str) -> Iterator[Mismatch]:
+    if wanted.refused:
+        yield from _texts(f"{what}.refused", wanted.refused, refusal, refusal)
+    else:
+        yield Mismatch(what=what, expected="it is sent", actual="nothing would be sent", why=refusal)
+
+
+def _sent(what: str, wanted: Wanted, true: Preview, shown: Preview) -> Iterator[Mismatch]:
     if wanted.refused:
         yield Mismatch(what=f"{what}.refused", expected=" and ".join(map(_told, wanted.refused)), actual="it is sent")
     for name, texts in wanted.facts.items():
-        yield from _texts(f"{what}.{name}", texts, preview.facts.get(name))
-    actual = {name.lower(): text for name, text in preview.headers.items()}
+        yield from _texts(f"{what}.{name}", texts, true.facts.get(name), shown.facts.get(name))
+    headers, shown_headers = _lower(true.headers), _lower(shown.headers)
     for name, texts in wanted.headers.items():
-        yield from _texts(f"{what}.headers.{name}", texts, actual.get(name.lower()))
+        key = name.lower()
+        yield from _texts(f"{what}.headers.{name}", texts, headers.get(key), shown_headers.get(key))
     if wanted.payload is not None:
-        yield from _payload(f"{what}.payload", wanted.payload, preview.payload)
+        yield from _payload(f"{what}.payload", wanted.payload, true.payload, shown.payload)
 
 
-def _texts(what: str, texts: Texts, actual: str | None) -> Iterator[Mismatch]:
+def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {name.lower(): text for name, text in headers.items()}
+
+
+def _texts(what: str, texts: Texts, actual: str | None, shown: str | None) -> Iterator[Mismatch]:
     for text in texts:
         if not holds(text, actual):
-            at = _difference(text or "", actual or "")
-            yield Mismatch(what=what, expected=_told(text), actual="nothing" if actual is None else actual, at=at)
+            at = _difference(text or "", actual) if actual is not None and actual == shown else None
+            yield Mismatch(what=what, expected=_told(text), actual=_named(shown), at=at)
 
 
 def _difference(expected: str, actual: str) -> int | None:
@@ -212,23 +228,31 @@ def _told(wanted: str | None) -> str:
     return wanted
 
 
-def _payload(what: str, wanted: Json, actual: Json, *, name: str = "") -> Iterator[Mismatch]:
-    """A mapping must be there with at least its keys (null: the key is absent or null), a list whole.
-
-    What is compared is true; what is printed of it, under the `name` of its key, is what people may see.
-    """
+def _payload(what: str, wanted: Json, actual: Json, shown: Json) -> Iterator[Mismatch]:
+    """A mapping must be there with at least its keys (null: the key is absent or null), a list whole."""
     match wanted, actual:
         case dict(), dict() | None:
             for key, inner in wanted.items():
-                yield from _payload(f"{what}.{key}", inner, (actual or {}).get(key), name=key)
+                yield from _payload(f"{what}.{key}", inner, (actual or {}).get(key), _inner(shown, key))
         case list(), list() if len(wanted) == len(actual):
             for index, (inner, found) in enumerate(zip(wanted, actual, strict=True)):
-                yield from _payload(f"{what}[{index}]", inner, found, name=name)
+                yield from _payload(f"{what}[{index}]", inner, found, _inner(shown, index))
         case str(), str() | None:
             if not holds(wanted, actual):
-                yield Mismatch(what=what, expected=_told(wanted), actual=_concealed(name, actual) or "nothing")
+                yield Mismatch(what=what, expected=_told(wanted), actual=_named(shown))
         case _ if not _same(wanted, actual):
-            yield Mismatch(what=what, expected=_json(wanted), actual=_json(_concealed(name, actual)))
+            yield Mismatch(what=what, expected=_json(wanted), actual=_json(shown))
+
+
+def _inner(shown: Json, key: str | int) -> Json:
+    """What is shown of a part; where the whole is not shown, that."""
+    match shown:
+        case dict():
+            return shown.get(str(key))
+        case list() if isinstance(key, int) and key < len(shown):
+            return shown[key]
+        case _:
+            return shown
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -236,8 +260,8 @@ def _same(one: Json, other: Json) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _concealed(name: str, actual: Json) -> Json:
-    return concealed({name: actual})[name]
+def _named(shown: Json) -> str:
+    return shown if isinstance(shown, str) else _json(shown)
 
 
 def _json(given: Json) -> str:

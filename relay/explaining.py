@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
@@ -17,6 +18,7 @@ from relay.ports import PreviewedSink
 from relay.preview import Look, Preview
 from relay.representation import Changes, Shape, changes, represent
 from relay.routing import Decision, RouteOptions
+from relay.sensitive import CONCEALED
 from relay.simulator import ORGANIZATION, WEBHOOK_ID, Provider, example
 from relay.simulator.sending import write
 
@@ -34,9 +36,8 @@ class Sending:
     """None: no route sends it there, and somebody wants to see it all the same."""
     enabled: bool
     changes: Changes
-    preview: Preview | None = None
-    failure: Failure | None = None
-    """Why nothing would be sent, where there is no preview."""
+    made: Preview | Failure
+    """What would be sent, or why nothing would be."""
 
 
 @value
@@ -82,20 +83,28 @@ class Explainer:
     def _sending(self, event: Event, sink: str, route: str | None, look: Look) -> Sending:
         options = self.config.sinks[sink]
         delivery, shape = _delivery(event, sink=sink, route=route or NO_ROUTE), Shape.of(options)
-        preview, failure = None, None
-        try:
-            preview = self._sink(sink).preview(represent(delivery, shape), look)
-        except DeliveryError as error:
-            failure = error.failure
         return Sending(
             sink=sink,
             kind=options.type,
             route=route,
             enabled=options.enabled,
             changes=changes(delivery, shape),
-            preview=preview,
-            failure=failure,
+            made=_made(self._sink(sink), delivery, shape, look),
         )
+
+
+def _made(sink: PreviewedSink, delivery: Delivery, shape: Shape, look: Look) -> Preview | Failure:
+    try:
+        represented = represent(delivery, shape)
+        true = sink.preview(represented, replace(look, content=True))
+    except DeliveryError as error:
+        return error.failure
+    if look.content:
+        return true
+    try:
+        return sink.preview(represented, look)
+    except DeliveryError:  # a template that does with a link what cannot be done without it
+        return Preview(facts=dict.fromkeys(true.facts, CONCEALED), headers={}, payload=CONCEALED)
 
 
 def source_of(config: Config, provider: Provider | None) -> str:

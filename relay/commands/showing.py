@@ -67,9 +67,10 @@ def as_json(explanation: Explanation, *, origin: str, unset: Sequence[str]) -> d
 
 def hides(explanation: Explanation) -> bool:
     """Whether something of it is not shown."""
-    previews = [sending.preview for sending in explanation.sendings if sending.preview is not None]
-    return any(preview.variables or CONCEALED in f"{preview.facts} {preview.payload}" for preview in previews) or any(
-        preview.payload is None for preview in previews
+    previews = [sending.made for sending in explanation.sendings if isinstance(sending.made, Preview)]
+    return any(
+        preview.variables or preview.payload is None or CONCEALED in f"{preview.facts} {preview.payload}"
+        for preview in previews
     )
 
 
@@ -108,13 +109,13 @@ def _show_sending(sending: Sending, options: LaneOptions, shown: dict[str, Json]
     out.print(Text.assemble((f"sink {plain(sending.sink)}", "bold"), f"  {sending.kind}  ", (plain(by), style)))
     if not sending.enabled:
         _line("disabled: it waits until the sink is enabled", "yellow")
-    if sending.failure is not None:
-        _line(refused(sending.failure), "red")
+    if isinstance(sending.made, Failure):
+        _line(refused(sending.made), "red")
     _show_changes(sending.changes, options)
-    if sending.preview is not None:
-        _show_preview(sending.preview)
-        if not sending.preview.pictured:
-            _show_payload(sending.sink, sending.preview.payload, shown)
+    if isinstance(sending.made, Preview):
+        _show_preview(sending.made)
+        if not sending.made.pictured:
+            _show_payload(sending.sink, sending.made.payload, shown)
 
 
 def _show_changes(changes: Changes, options: LaneOptions) -> None:
@@ -181,13 +182,11 @@ def _sending_json(sending: Sending) -> dict[str, object]:
         "type": sending.kind,
         "route": sending.route,
         "enabled": sending.enabled,
-        "refused": None if sending.failure is None else asdict(sending.failure),
         "changes": asdict(sending.changes),
     }
-    preview = sending.preview
-    if preview is None:
-        return found
-    body = None if preview.body is None else preview.body.decode("utf-8", "backslashreplace")
-    told = {"headers": dict(preview.headers), "payload": preview.payload, "body": body, "notes": preview.notes}
-    told["variables"] = preview.variables
-    return found | dict(preview.facts) | told
+    made = sending.made
+    if isinstance(made, Failure):
+        return found | {"refused": asdict(made)}
+    body = None if made.body is None else made.body.decode("utf-8", "backslashreplace")
+    told = {"headers": dict(made.headers), "payload": made.payload, "body": body, "notes": made.notes}
+    return found | {"refused": None} | dict(made.facts) | told | {"variables": made.variables}

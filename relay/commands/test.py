@@ -32,11 +32,11 @@ from relay.commands.showing import quarantined
 from relay.config import Config, InvalidConfig, Problem, rehearse
 from relay.config.problems import WHOLE_FILE
 from relay.config.routetests import Given, Known, RouteTest, read_tests
-from relay.expectations import Outcome, RouteSaid, Unchangeable, judge, overridden
-from relay.explaining import Explainer, Explanation, event_of, example_body, source_of
+from relay.expectations import Outcome, RouteSaid, Sent, Unchangeable, judge, overridden
+from relay.explaining import Explainer, Explanation, Sending, event_of, example_body, source_of
 from relay.model import Event, Failure, value
 from relay.payload import Payload, decode
-from relay.preview import Look, Preview
+from relay.preview import Look
 from relay.simulator import EXAMPLES, START, Provider
 from relay.simulator.sending import write
 from relay.vocabulary import KNOWN_TYPES
@@ -45,8 +45,8 @@ PROVIDERS: Sequence[Provider] = ("dyte", "realtimekit")
 EVENT_ID = "019e8cec-f500-7000-8000-000000000001"
 """The id of every event of a test, accepted when simulated time begins: so that a test sees the same on every day."""
 _STYLES = {"expected": "green", "but it is": "red", "because": "yellow"}
-_LOOK = Look(content=True)
-"""Tests judge the true content; secrets are masked, so that a test passes with and without them."""
+_TRUE, _SHOWN = Look(content=True), Look()
+"""What tests judge, and what they print of it. Secrets are masked in both: a test passes with and without them."""
 
 
 @value
@@ -185,26 +185,27 @@ def _chosen(prepared: Sequence[Prepared], text: str | None) -> Sequence[Prepared
 
 def _run(explainer: Explainer, prepared: Prepared) -> Result:
     began = perf_counter()
-    explanation = explainer.explain(prepared.event, _LOOK)
-    mismatches = judge(prepared.test.expected, _outcome(explanation))
+    true, shown = (explainer.explain(prepared.event, look) for look in (_TRUE, _SHOWN))
+    mismatches = judge(prepared.test.expected, _outcome(true, shown))
     return Result(test=prepared.test, mismatches=mismatches, seconds=perf_counter() - began)
 
 
-def _outcome(explanation: Explanation) -> Outcome:
-    sinks: dict[str, Preview | Failure] = {}
-    for sending in explanation.sendings:
-        found = sending.preview or sending.failure
-        if found is not None:
-            sinks[sending.sink] = found
-    quarantine = explanation.quarantine
+def _outcome(true: Explanation, shown: Explanation) -> Outcome:
+    quarantine = true.quarantine
     return Outcome(
         routes={
             options.name: RouteSaid(to=options.to, miss="" if decision.matched else miss(options, decision))
-            for options, decision in explanation.routes
+            for options, decision in true.routes
         },
-        sinks=sinks,
-        quarantine="" if quarantine is None else quarantined(explanation.event, quarantine),
+        sinks={sending.sink: _sent(sending, also) for sending, also in zip(true.sendings, shown.sendings, strict=True)},
+        quarantine="" if quarantine is None else quarantined(true.event, quarantine),
     )
+
+
+def _sent(true: Sending, shown: Sending) -> Sent | Failure:
+    if isinstance(true.made, Failure):
+        return true.made
+    return shown.made if isinstance(shown.made, Failure) else Sent(true=true.made, shown=shown.made)
 
 
 def _write(file: Path, results: Sequence[Result]) -> None:

@@ -166,6 +166,56 @@ async def _commands_keep_it_too(folder: Path) -> None:
         assert result.exit_code == 0, result.output
         assert result.stdout, command
         assert hits(result.output) == [], command
+    explained = await ended("explain", event_id)
+    assert explained.exit_code == 0, explained.output
+    assert PERSON in explained.stdout, "it shows what would be sent"
+    assert hits(explained.output, WORD, "stream-p3rs0n", "Signature=p3rs0n") == []
+
+
+EXPECTED = """\
+tests:
+  - name: nothing is as expected
+    given: {file: event.json}
+    expect:
+      sinks:
+        crm: {url: x, curl: x, headers: {authorization: x, x-key: x, webhook-signature: x}, payload: {streamKey: x}}
+        bot: {text: x, card: x, payload: {channel: x, streamKey: x}}
+        hook: {text: x}
+        closed: {topic: x, key: x, payload: {streamKey: x, recording: {downloadUrl: x}}}
+"""
+
+
+async def test_what_would_be_sent_is_told_without_what_is_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(f"{WORD}-file")
+    (tmp_path / "event.json").write_bytes(body(1))
+    (tmp_path / "broken.json").write_bytes(b"{" + body(1))
+    (tmp_path / "relay.test.yaml").write_text(EXPECTED)
+    monkeypatch.setenv("RELAY_TEST_SECRET", whsec(f"{WORD}-env"))
+    async with FakeHttp() as http, FakeSlack() as slack:
+        config = await asyncio.to_thread(lambda: str(write_config(tmp_path, sinks=secrets(http, slack))))
+        for arguments, code in (
+            (("explain", str(tmp_path / "event.json")), 0),
+            (("explain", str(tmp_path / "event.json"), "--json"), 0),
+            (("explain", str(tmp_path / "broken.json"), "--sink", "crm", "--json"), 0),
+            (("explain", str(tmp_path / "event.json"), "--source", WORD), 2),
+            (("test",), 1),
+            (("test", "--json"), 1),
+            (("test", "--junit", str(tmp_path / "junit.xml")), 1),
+        ):
+            ended = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "-c", config])
+            assert ended.exit_code == code, ended.output
+            told = ended.output.replace(f"there is no source '{WORD}'", "")
+            assert hits(told, WORD, "stream-p3rs0n", "Signature=p3rs0n") == [], arguments
+        assert hits((tmp_path / "junit.xml").read_bytes(), WORD, "stream-p3rs0n", "Signature=p3rs0n") == []
+        assert slack.requests == []
+        assert http.requests == []
+        whole = await asyncio.to_thread(
+            CliRunner().invoke, main, ["explain", str(tmp_path / "event.json"), "--reveal", "-c", config]
+        )
+    for shown in (f"/{WORD}-path?key={WORD}-query", f"Bearer {WORD}-header", f"x-key: {WORD}-file", STREAM, LINK):
+        assert shown in whole.output, "somebody asked for it"
 
 
 WRONG: dict[str, str] = {
