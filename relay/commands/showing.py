@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.highlighter import JSONHighlighter
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from relay.commands.decisions import decision_json, print_decisions
@@ -157,10 +158,22 @@ def _show_payload(sink: str, payload: Json, shown: dict[str, Json]) -> None:
 
 
 def _show_pairs(pairs: Mapping[str, str | None], *, indent: int = _INDENT) -> None:
+    """Names and their texts in two columns; on a terminal a long text stays in its own."""
     width = max((len(name) for name in pairs), default=0)
-    for name, text in pairs.items():
-        shown = Text(plain(text)) if text is not None else Text("none", "dim")
-        _block(Text.assemble((f"{plain(name):{width}}  ", "dim"), shown), indent=indent)
+    rows = [
+        (Text(f"{plain(name):{width}}", "dim"), Text("none", "dim") if text is None else Text(plain(text)))
+        for name, text in pairs.items()
+    ]
+    if not out.is_terminal:
+        for row in rows:
+            out.print(Text(" " * indent) + Text("  ").join(row))
+        return
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    out.print(Padding(grid, (0, 0, 0, indent), expand=False), soft_wrap=False)
 
 
 def _line(text: str, style: str = "") -> None:

@@ -14,6 +14,7 @@ from relay.sinks.slack.text import clean
 _WIDTH = 72
 _NARROWEST = 32
 _LABEL_WIDTH = 18
+_AS_EMOJI = "\ufe0f"
 _ANGLE = re.compile(r"<([^<>|]*)(?:\|([^<>]*))?>")
 
 
@@ -55,11 +56,13 @@ def _is_section(block: Any) -> bool:
 
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes: East Asian wide characters and emoji take two, accents none."""
-    return sum(_columns(character) for character in text)
+    return sum(_columns(character, before) for before, character in pairwise(f" {text}"))
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character) or character in "\u200b\u200c\u200d\ufe0f":
+def _columns(character: str, before: str) -> int:
+    if character == _AS_EMOJI:
+        return 1 if _columns(before, "") == 1 else 0  # it makes an emoji of a sign, and so wide
+    if unicodedata.combining(character) or character in "\u200b\u200c\u200d":
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
