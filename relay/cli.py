@@ -43,5 +43,22 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (serve, check, explain, test, simulate, demo, events, deliveries, why, replay, sinks, schema, tail, completion, webhooks, catalog):
+for command in (
+    serve,
+    check,
+    explain,
+    test,
+    simulate,
+    demo,
+    events,
+    deliveries,
+    why,
+    replay,
+    sinks,
+    schema,
+    tail,
+    completion,
+    webhooks,
+    catalog,
+):
     main.add_command(command)

@@ -61,11 +61,11 @@ class Changes:
 def changes(delivery: Delivery, shape: Shape) -> Changes:
     """What `represent` does to this delivery. Total: of what cannot be read nothing is removed, and nothing is sent."""
     payload: Json = delivery.event.payload
-    removed = [path for path in shape.redact if _is_there(payload, path)]
+    removed = tuple(path for path in shape.redact if _is_there(payload, path))
     left = redacted(payload, removed)
-    hashed = [path for path in shape.pseudonymize if _is_there(left, path)]
-    done = {*removed, *hashed}
-    absent = [path for path in dict.fromkeys((*shape.redact, *shape.pseudonymize)) if path not in done]
+    hashed = tuple(path for path in shape.pseudonymize if _is_there(left, path))
+    asked = dict.fromkeys((*shape.redact, *shape.pseudonymize))
+    absent = tuple(path for path in asked if path not in (*removed, *hashed))
     return Changes(removed=removed, hashed=hashed, absent=absent, projected=shape.select is not None)
 
 

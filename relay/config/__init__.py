@@ -6,7 +6,19 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Glance, Names, Rehearsal, Report, SinkKind, check, glance, load, load_store, names, rehearse
+from relay.config.loading import (
+    Glance,
+    Names,
+    Rehearsal,
+    Report,
+    SinkKind,
+    check,
+    glance,
+    load,
+    load_store,
+    names,
+    rehearse,
+)
 from relay.config.model import Config, RetentionOptions, source_address, source_path
 from relay.config.problems import InvalidConfig, Problem
 from relay.config.sources import SourcesAndRoutes, load_sources

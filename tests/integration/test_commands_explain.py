@@ -220,8 +220,8 @@ async def test_with_reveal_the_command_is_what_the_sink_sends(folder: Path) -> N
         write_config(folder, sinks={"crm": crm}, routes=[{"name": "r", "to": ["crm"]}])
         body = orjson.dumps(payload(streamKey="it's a key", title="Grüße 👋")) + b"\n"
         (folder / "event.json").write_bytes(body)
-        env = {"CRM_SECRET": SECRET, "CRM_TOKEN": "a token"}
-        told = await asyncio.to_thread(explained, folder, str(folder / "event.json"), "--reveal", **env)
+        file, env = str(folder / "event.json"), {"CRM_SECRET": SECRET, "CRM_TOKEN": "a token"}
+        told = await asyncio.to_thread(lambda: explained(folder, file, "--reveal", **env))
         command = told["sinks"][0]["curl"]
         process = await asyncio.create_subprocess_shell(f"{command} -s --noproxy '*'")
         assert await process.wait() == 0
