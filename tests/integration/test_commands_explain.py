@@ -220,8 +220,10 @@ async def test_with_reveal_the_command_is_what_the_sink_sends(folder: Path) -> N
         write_config(folder, sinks={"crm": crm}, routes=[{"name": "r", "to": ["crm"]}])
         body = orjson.dumps(payload(streamKey="it's a key", title="Grüße 👋")) + b"\n"
         (folder / "event.json").write_bytes(body)
-        file, env = str(folder / "event.json"), {"CRM_SECRET": SECRET, "CRM_TOKEN": "a token"}
-        told = await asyncio.to_thread(lambda: explained(folder, file, "--reveal", **env))
+        file = str(folder / "event.json")
+        told = await asyncio.to_thread(
+            lambda: explained(folder, file, "--reveal", CRM_SECRET=SECRET, CRM_TOKEN="a token")
+        )
         command = told["sinks"][0]["curl"]
         process = await asyncio.create_subprocess_shell(f"{command} -s --noproxy '*'")
         assert await process.wait() == 0
