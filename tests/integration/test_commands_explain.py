@@ -193,6 +193,14 @@ def test_a_channel_that_would_read_hidden_too(folder: Path) -> None:
     assert "X-Amz-Signature" in of_sinks(explained(folder, "recording.statusUpdate", "--reveal"))["team"]["text"]
 
 
+def test_a_template_that_works_only_with_what_is_hidden_is_not_called_broken(folder: Path) -> None:
+    text, reveal = "{{ recording.downloadUrl.split('?')[1] }}", ["recording.downloadUrl"]
+    write_config(folder, sinks={"team": {"type": "slack", "webhook_url": "${X}", "text": text, "reveal": reveal}})
+    told = of_sinks(explained(folder, "recording.statusUpdate"))["team"]
+    assert (told["refused"], told["text"], told["card"]) == (None, "[hidden]", "[hidden]")
+    assert of_sinks(explained(folder, "recording.statusUpdate", "--reveal"))["team"]["text"].startswith("X-Amz-")
+
+
 @pytest.mark.parametrize("text", ["{{ meeting.title > 3 }}", "{{ nothing }}"])
 def test_what_a_sink_would_refuse(folder: Path, text: str) -> None:
     write_config(folder, sinks={"team": {"type": "slack", "webhook_url": "${X}", "text": text}})
@@ -296,7 +304,8 @@ HOSTILE = payload(
 
 
 def test_on_a_terminal_nothing_hostile_is_obeyed_and_cards_stay_in_their_frame(folder: Path) -> None:
-    write_config(folder, sinks=SINKS, routes=ROUTES, sources=SOURCES | {"dyte": {}})
+    sinks = SINKS | {"events": SINKS["events"] | {"key": "meeting.title"}}
+    write_config(folder, sinks=sinks, routes=ROUTES, sources=SOURCES | {"dyte": {}})
     (folder / "event.json").write_bytes(orjson.dumps(HOSTILE))
     lines = in_terminal(folder, 80, "explain", str(folder / "event.json"))
     assert harmless("\n".join(lines))
