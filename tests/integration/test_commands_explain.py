@@ -296,11 +296,11 @@ def test_stand_ins_are_named_when_what_is_made_of_them_is_printed(folder: Path) 
     assert "v1," in result.stdout
 
 
-HOSTILE = payload(
-    "recording.statusUpdate",
-    title="\x1b[2J[red]\u202eevil\u2069 :smile:",
-    recording={"status": "UPLOADED", "outputFileName": "第三季度回顾" * 30 + "👩‍💻👋" * 20},
-)
+HOSTILE = {
+    "event": "recording.statusUpdate",
+    "meeting": {"id": "m-1", "title": "\x1b[2J[red]\u202eevil\u2069 :smile:"},
+    "recording": {"status": "UPLOADED", "outputFileName": "第三季度回顾" * 30 + "👩‍💻👋" * 20},
+}
 
 
 def test_on_a_terminal_nothing_hostile_is_obeyed_and_cards_stay_in_their_frame(folder: Path) -> None:
