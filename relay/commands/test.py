@@ -252,6 +252,7 @@ def _style(line: str) -> str:
 def _json(results: Sequence[Result], unset: Sequence[str]) -> dict[str, object]:
     failed = sum(not result.passed for result in results)
     return {
+        "ok": not failed,
         "passed": len(results) - failed,
         "failed": failed,
         "tests": [
@@ -272,6 +273,6 @@ def _json(results: Sequence[Result], unset: Sequence[str]) -> dict[str, object]:
 def _end(error: InvalidConfig, *, as_json: bool) -> NoReturn:
     """End, because the tests or the configuration are wrong."""
     if as_json:
-        print_json({"errors": [asdict(problem) for problem in error.problems]})
+        print_json({"ok": False, "errors": [asdict(problem) for problem in error.problems]})
         raise SystemExit(WRONG_USE)
     fail(error)

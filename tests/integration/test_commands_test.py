@@ -171,7 +171,7 @@ def test_for_machines(folder: Path) -> None:
     result = judged(folder, FAILING, "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
-    assert (told["passed"], told["failed"]) == (1, 1)
+    assert (told["ok"], told["passed"], told["failed"]) == (False, 1, 1)
     passed, failed = told["tests"]
     assert (passed["name"], passed["line"], passed["passed"], passed["mismatches"]) == ("passes", 2, True, [])
     assert failed["mismatches"][1] == {
@@ -268,7 +268,8 @@ def test_wrong_tests_are_2(folder: Path, text: str, said: str) -> None:
     assert said in result.stderr
     machine = judged(folder, text, "--json")
     assert machine.exit_code == 2
-    assert json.loads(machine.stdout)["errors"][0]["file"] == str(folder / "relay.test.yaml")
+    told = json.loads(machine.stdout)
+    assert (told["ok"], told["errors"][0]["file"]) == (False, str(folder / "relay.test.yaml"))
 
 
 def test_all_that_is_wrong_with_several_files(folder: Path) -> None:
