@@ -1,15 +1,14 @@
-"""What a route test gives and expects, against what became of it. Pure."""
+"""What a route test expects of an event, against what became of it. Pure."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TypeAlias
 
 from relay.model import Failure, value
-from relay.payload import Json, Payload
+from relay.payload import Json
 from relay.preview import Preview
 
 HOLDS, HOLDS_NOT = "~", "!~"
@@ -17,10 +16,6 @@ HOLDS, HOLDS_NOT = "~", "!~"
 
 Texts: TypeAlias = Sequence[str | None]
 """All of them must hold; None: there must be no such text."""
-
-
-class Unchangeable(ValueError):
-    """An override that the given payload has no place for; the message says why."""
 
 
 @value
@@ -101,20 +96,6 @@ def judge(expected: Expected, outcome: Outcome) -> Sequence[Mismatch]:
         *_sinks(expected, outcome),
         *(found for sink, wanted in expected.sinks.items() for found in _message(sink, wanted, outcome)),
     ]
-
-
-def overridden(payload: Payload, changes: Mapping[str, Json], without: Sequence[str]) -> Payload:
-    """A copy with other values at dotted paths, and without what is left out. A whole number counts in a list.
-
-    Raises:
-        Unchangeable: there is no such place.
-    """
-    copied = copy.deepcopy(payload)
-    for path, new in changes.items():
-        _set(copied, path, new)
-    for path in without:
-        _remove(copied, path)
-    return copied
 
 
 def holds(wanted: str | None, actual: str | None) -> bool:
@@ -270,38 +251,3 @@ def _json(given: Json) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
-
-
-def _set(holder: Json, path: str, new: Json) -> None:
-    *steps, last = path.split(".")
-    for step in steps:
-        holder = _entered(holder, step, path)
-    match holder:
-        case dict():
-            holder[last] = new
-        case list() if last.isdecimal() and int(last) < len(holder):
-            holder[int(last)] = new
-        case _:
-            raise Unchangeable(f"`{path}` cannot be set: what holds it is {_json(holder)}")
-
-
-def _entered(holder: Json, step: str, path: str) -> Json:
-    """One step down; a mapping is made where nothing is."""
-    match holder:
-        case dict():
-            if holder.get(step) is None:
-                holder[step] = {}
-            return holder[step]
-        case list() if step.isdecimal() and int(step) < len(holder):
-            return holder[int(step)]
-        case _:
-            raise Unchangeable(f"`{path}` cannot be set: what holds `{step}` is {_json(holder)}")
-
-
-def _remove(holder: Json, path: str) -> None:
-    *steps, last = path.split(".")
-    for step in steps:
-        holder = holder.get(step) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict) or last not in holder:
-        raise Unchangeable(f"`{path}` cannot be left out: it is not there")
-    del holder[last]

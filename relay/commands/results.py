@@ -11,6 +11,9 @@ from relay.config.routetests import RouteTest
 from relay.expectations import Mismatch
 from relay.model import value
 
+LABEL = 13
+"""Columns of what stands before a text."""
+
 
 @value
 class Result:
@@ -33,13 +36,13 @@ def in_words(result: Result) -> str:
 
 def _lines(mismatch: Mismatch) -> Iterator[str]:
     yield from _labelled("expected", mismatch.expected)
-    yield from _labelled("but it is", mismatch.actual)
-    if mismatch.at is not None:
+    if mismatch.at is not None:  # between the two, so that it stands right also where the second one wraps
         yield from _labelled("", " " * cell_len(plain(mismatch.actual[: mismatch.at])) + "^")
+    yield from _labelled("but it is", mismatch.actual)
     if mismatch.why:
         yield from _labelled("because", mismatch.why)
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
     for number, line in enumerate(text.split("\n")):
-        yield f"  {'' if number else label:9}  {line}".rstrip()
+        yield f"{'' if number else f'  {label}':{LABEL}}{line}".rstrip()

@@ -116,7 +116,7 @@ def _show_sending(sending: Sending, options: LaneOptions, shown: dict[str, Json]
     if isinstance(sending.made, Preview):
         _show_preview(sending.made)
         if not sending.made.pictured:
-            _show_payload(sending.sink, sending.made.payload, shown)
+            _show_payload(sending.sink, sending.made, shown)
 
 
 def _show_changes(changes: Changes, options: LaneOptions) -> None:
@@ -143,9 +143,11 @@ def _show_preview(preview: Preview) -> None:
         _show_pairs(preview.headers, indent=2 * _INDENT)
 
 
-def _show_payload(sink: str, payload: Json, shown: dict[str, Json]) -> None:
-    if payload is None:
-        _line("payload, which is no JSON and not shown")
+def _show_payload(sink: str, preview: Preview, shown: dict[str, Json]) -> None:
+    payload = preview.payload
+    if payload is None and preview.body != b"null":
+        _line("payload, which is no JSON")
+        _block(Text(plain((preview.body or b"").decode("utf-8", "backslashreplace"))), indent=2 * _INDENT)
         return
     same = next((other for other, known in shown.items() if known == payload), None)
     if same is not None:

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import NoReturn
 
 import click
+from rich.table import Table
 from rich.text import Text
 
 from relay.commands.decisions import miss
@@ -27,14 +28,15 @@ from relay.commands.output import (
     plain,
     print_json,
 )
-from relay.commands.results import Result, in_words
+from relay.commands.results import LABEL, Result, in_words
 from relay.commands.showing import quarantined
 from relay.config import Config, InvalidConfig, Problem, rehearse
 from relay.config.problems import WHOLE_FILE
 from relay.config.routetests import Given, Known, RouteTest, read_tests
-from relay.expectations import Outcome, RouteSaid, Sent, Unchangeable, judge, overridden
+from relay.expectations import Outcome, RouteSaid, Sent, judge
 from relay.explaining import Explainer, Explanation, Sending, event_of, example_body, source_of
 from relay.model import Event, Failure, value
+from relay.overrides import Unchangeable, overridden
 from relay.payload import Payload, decode
 from relay.preview import Look
 from relay.simulator import EXAMPLES, START, Provider
@@ -44,6 +46,7 @@ from relay.vocabulary import KNOWN_TYPES
 PROVIDERS: Sequence[Provider] = ("dyte", "realtimekit")
 EVENT_ID = "019e8cec-f500-7000-8000-000000000001"
 """The id of every event of a test, accepted when simulated time begins: so that a test sees the same on every day."""
+_INDENT = " " * 10
 _STYLES = {"expected": "green", "but it is": "red", "because": "yellow"}
 _TRUE, _SHOWN = Look(content=True), Look()
 """What tests judge, and what they print of it. Secrets are masked in both: a test passes with and without them."""
@@ -241,7 +244,19 @@ def _print_one(result: Result) -> None:
         return
     out.print(Text.assemble(("  failed  ", "bold red"), plain(test.name), (f"  {plain(test.file)}:{test.line}", "dim")))
     for line in in_words(result).split("\n"):
-        out.print(Text(f"          {plain(line)}", _style(line)))
+        _print_line(plain(line), _style(line))
+
+
+def _print_line(line: str, style: str) -> None:
+    """On a terminal a long text stays behind its label."""
+    if not out.is_terminal or not line.startswith("  "):
+        out.print(Text(f"{_INDENT}{line}", style))
+        return
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"{_INDENT}{line[:LABEL]:{LABEL}}", style), Text(line[LABEL:], style))
+    out.print(grid, soft_wrap=False)
 
 
 def _style(line: str) -> str:

@@ -210,12 +210,16 @@ def test_what_a_sink_would_refuse(folder: Path, text: str) -> None:
 
 
 def test_a_body_that_cannot_be_read(folder: Path) -> None:
-    write_config(folder, sinks=SINKS, routes=ROUTES, sources=SOURCES | {"dyte": {}})
+    plain = {"type": "kafka", "bootstrap_servers": ["127.0.0.1:1"], "topic": "t"}
+    write_config(folder, sinks=SINKS | {"plain": plain}, routes=ROUTES, sources=SOURCES | {"dyte": {}})
     result = invoke(folder, "-", stdin=b'\xff{"streamKey": "k3y"}')
     assert "route rest        matched, to audit" in result.stdout
     assert "its body cannot be read (not_json)" in result.stdout
-    assert "payload, which is no JSON and not shown" in result.stdout
+    assert "payload, which is no JSON" in result.stdout
     assert "k3y" not in result.stdout
+    assert "--reveal prints it" in result.stdout
+    asked = invoke(folder, "-", "--sink", "plain", "--reveal", stdin=b'\xff{"streamKey": "k3y"}')
+    assert '        \\xff{"streamKey": "k3y"}' in asked.stdout.splitlines()
     refused = of_sinks(explained(folder, "-", "--sink", "events", stdin=b"\xff"))["events"]["refused"]
     assert refused["detail"] == "the body cannot be redacted or projected: it is not_json"
 

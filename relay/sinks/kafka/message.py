@@ -38,7 +38,7 @@ def record_of(delivery: Delivery, *, topic: str, key: str | Expression) -> Recor
         Misconfigured: the topic is too long with the name of the source in it.
     """
     event = delivery.event
-    rendered = _render(topic, type_label(event.type), event.source)
+    rendered = topic_of(topic, event_type=event.type, source=event.source)
     if not _TOPIC.fullmatch(rendered):
         hint = "shorten or rename `topic` or the source"
         raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{rendered!r} is no topic name: {hint}", partly=True)
@@ -70,6 +70,11 @@ def placeholders(topic: str) -> list[str]:
     if any(conversion or spec for _, _, spec, conversion in parts):
         raise ValueError(f"{topic!r} holds more than a name in braces; write {{type}} or {{source}}")
     return [name for _, name, _, _ in parts if name is not None]
+
+
+def topic_of(topic: str, *, event_type: str, source: str) -> str:
+    """The topic of an event: of unknown types there are any number, and they share one."""
+    return _render(topic, type_label(event_type), source)
 
 
 def _render(topic: str, label: str, source: str) -> str:
