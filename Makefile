@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,10 @@ crash: $(READY) ## kill the relay CYCLES times under load and look for what it l
 
 fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)
 	@$(BIN)/python -m tests.fuzz --count $(or $(N),20000) $(if $(SEED),--seed $(SEED))
+
+bench: $(READY) ## measure the relay beside what one would write instead (ROUNDS=, SECONDS=, ONLY=accept,…)
+	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(ONLY),--only $(ONLY))
 
 bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
 	@$(BIN)/python -m bench.outage
