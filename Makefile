@@ -57,8 +57,8 @@ bench: $(READY) ## measure the relay beside what one would write instead (ROUNDS
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	    $(if $(ONLY),--only $(ONLY))
 
-bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
-	@$(BIN)/python -m bench.outage
+bench-outage: $(READY) ## how long the sender waits with sinks that are healthy, that hang, and that have a backlog
+	@$(BIN)/python -m bench --only latency
 
 bench-flood: $(READY) ## what thousands of forged webhooks a second cost the genuine ones
 	@$(BIN)/python -m bench.flood

@@ -17,8 +17,8 @@ from bench.machine import machine, versions
 from bench.pool import pool
 from bench.processes import Cores
 from bench.report import Report
-from bench.run import SHORT, Run, Settings
-from bench.scenarios import SCENARIOS, Missing
+from bench.run import SHORT, Missing, Run, Settings
+from bench.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "bench"

@@ -23,6 +23,7 @@ class Broker:
     def __init__(self) -> None:
         self._real = RealBroker()
         self._consumer: Consumer | None = None
+        self._admin: AdminClient | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -34,14 +35,12 @@ class Broker:
         name = f"events-{next(_topics)}"
         config = {"message.timestamp.type": "LogAppendTime"}
         made = NewTopic(name, num_partitions=PARTITIONS, replication_factor=1, config=config)
-        for future in AdminClient({"bootstrap.servers": self.bootstrap}).create_topics([made]).values():
-            future.result(_SECONDS)
+        self._await(self._administrator().create_topics([made]))
         return name
 
     def forget(self, topic: str) -> None:
         """Delete it, so that the disk does not fill."""
-        for future in AdminClient({"bootstrap.servers": self.bootstrap}).delete_topics([topic]).values():
-            future.result(_SECONDS)
+        self._await(self._administrator().delete_topics([topic]))
 
     def size(self, topic: str) -> int:
         """How many records it has."""
@@ -69,9 +68,23 @@ class Broker:
         consumer.unassign()
         return found
 
+    def _administrator(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        return self._admin  # kept: what it promises dies with it
+
+    def _await(self, promised: dict[str, Any]) -> None:
+        for future in promised.values():
+            future.result(_SECONDS)
+
     def _reader(self) -> Consumer:
         if self._consumer is None:
-            settings = {"bootstrap.servers": self.bootstrap, "group.id": "bench", "enable.auto.commit": False}
+            settings = {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "bench",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
             self._consumer = Consumer(settings)
         return self._consumer
 

@@ -39,6 +39,9 @@ class Turn:
     broken: int
     duplicates: int
     """Events that the relay took for repeats, warm-up included; 0 is right."""
+    own_share: float
+    """Of the time of load, in which the server's own processes were at work; a lower share than `server_core` is what
+    others took from it."""
     server_core: float
     """Share of the time of load in which the server's core was at work, for whomever."""
     load_core: float
@@ -94,11 +97,12 @@ def closed_loop(
         cpu, cores = server.process.cpu(), _busy(place)
         posted = wrk.post(tool, server.url, place.pool, seconds=seconds)
         server_core, load_core = _shares(cores, _busy(place))
+        own = server.process.cpu() - cpu
         events = posted.good
         left, drain = 0, 0.0
         if arrived is not None:
             expected = begun + _accepted(server, taken + posted.good) - taken
-            left = expected - arrived()
+            left = max(0, expected - arrived())
             drain = _drain(arrived, expected, server)
         total = posted.seconds + drain
         return Turn(
@@ -111,6 +115,7 @@ def closed_loop(
             refused=posted.refused,
             broken=posted.broken,
             duplicates=_duplicates(server),
+            own_share=own / posted.seconds,
             server_core=server_core,
             load_core=load_core,
             left=left,

@@ -49,7 +49,9 @@ class Section:
     notes: Sequence[str] = ()
 
 
-THROUGHPUT = ("", "events/s (median)", "lowest to highest", "CPU µs per event", "server's core", "load's core")
+THROUGHPUT = ("", "events/s (median)", "lowest to highest", "CPU µs per event", "server at work", "load's core")
+_DISTURBED = 0.08
+"""Of the server's core: so much the system takes for itself."""
 
 
 def by_contender(turns: Iterable[Turn]) -> Mapping[str, Sequence[Turn]]:
@@ -68,7 +70,7 @@ def throughput_row(contender: Contender, turns: Sequence[Turn]) -> Sequence[str]
         f"{rate.median:,.0f}",
         f"{rate.low:,.0f} to {rate.high:,.0f}",
         f"{cpu.median:,.0f}",
-        f"{Spread.of(turn.server_core for turn in turns).median:.0%}",
+        f"{Spread.of(turn.own_share for turn in turns).median:.0%}",
         f"{Spread.of(turn.load_core for turn in turns).median:.0%}",
     )
 
@@ -83,14 +85,22 @@ def throughput_chart(name: str, title: str, contenders: Sequence[Contender], tur
     return Chart(name=name, title=title, unit="events/s", bars=bars)
 
 
-def oddities(turns: Iterable[Turn]) -> Sequence[str]:
-    """What must be said beside the figures: answers that were no good, connections that broke, duplicates."""
-    return [
-        f"{turn.contender}, round {turn.round}: {turn.refused} refused, {turn.broken} broken, "
+def oddities(turns: Sequence[Turn]) -> Sequence[str]:
+    """What must be said beside the figures: answers that were no good, duplicates, and what disturbed them."""
+    odd = [
+        f"{turn.contender}, round {turn.round}: {turn.refused} refused, {turn.broken} broken or too late, "
         f"{turn.duplicates} taken for duplicates"
         for turn in turns
         if turn.refused or turn.broken or turn.duplicates
     ]
+    disturbed = [turn for turn in turns if turn.server_core - turn.own_share > _DISTURBED]
+    if disturbed:
+        worst = max(turn.server_core - turn.own_share for turn in disturbed)
+        odd.append(
+            f"**In {len(disturbed)} turns others were at work on the server's core, for up to {worst:.0%} of the time: "
+            "its throughput would be higher.**"
+        )
+    return odd
 
 
 def ratios(found: Mapping[str, Sequence[Turn]], one: str, other: str) -> Spread:

@@ -11,6 +11,7 @@ from bench.broker import Broker
 from bench.contenders import Contender, Place
 from bench.measure import WARM_UP, Arrived, Turn, closed_loop
 from relay.model import value
+from tests.kafka.real import BrokerError
 
 
 class Missing(Exception):
@@ -49,10 +50,13 @@ class Run:
     _broker: Broker | None = None
 
     def broker(self) -> Broker:
-        """The Kafka broker, started when it is first asked for; raises BrokerError where there can be none."""
+        """The Kafka broker, started when it is first asked for; raises Missing where there can be none."""
         if self._broker is None:
             self.say("starting Kafka")
-            self._broker = self.stack.enter_context(Broker())
+            try:
+                self._broker = self.stack.enter_context(Broker())
+            except BrokerError as error:
+                raise Missing(f"no Kafka (Java 17 and Maven are needed): {error}") from error
         return self._broker
 
     def turn(self, contender: Contender, place: Place, number: int, *, arrived: Arrived | None = None) -> Turn:

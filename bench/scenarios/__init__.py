@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bench.results import Section
-from bench.run import Missing, Run
-from bench.scenarios import accept
-
-__all__ = ["SCENARIOS", "Missing"]
+from bench.run import Run
+from bench.scenarios import accept, drain, latency, million, sinks, verify
 
 SCENARIOS: Mapping[str, Callable[[Run], Section]] = {
     "accept": accept.run,
+    "verify": verify.run,
+    "kafka": sinks.kafka,
+    "sinks": sinks.sinks,
+    "latency": latency.run,
+    "drain": drain.run,
+    "million": million.run,
 }
 """By name, in the order in which they are measured and reported."""
