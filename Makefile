@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean bench
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean bench bench-smoke bench-soak wrk
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,12 @@ bench: $(READY) ## measure the relay beside what one would write instead (ROUNDS
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	    $(if $(ONLY),--only $(ONLY))
 
+bench-smoke: $(READY) ## a little of everything that `make bench` measures, to see that it works
+	@$(BIN)/python -m bench --short $(if $(ONLY),--only $(ONLY))
+
+bench-soak: $(READY) ## whether the relay grows over millions of events (EVENTS=5000000)
+	@$(BIN)/python -m bench.soak $(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
+
 bench-outage: $(READY) ## how long the sender waits with sinks that are healthy, that hang, and that have a backlog
 	@$(BIN)/python -m bench --only latency
 
@@ -71,6 +77,9 @@ kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and 
 
 kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no test waits for it
 	@$(BIN)/python -c 'from tests.kafka.real import jars; jars()'
+
+wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
+	@$(BIN)/python -m bench.wrk
 
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool

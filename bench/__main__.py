@@ -19,6 +19,7 @@ from bench.processes import Cores
 from bench.report import Report
 from bench.run import SHORT, Missing, Run, Settings
 from bench.scenarios import SCENARIOS
+from bench.smoke import problems
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -76,7 +77,9 @@ def main() -> int:
     report.write(out)
     sys.stdout.write(report.markdown())
     sys.stderr.write(f"written to {out}\n")
-    return 0
+    wrong = problems(report, out) if given.short else []
+    sys.stderr.writelines(f"wrong: {problem}\n" for problem in wrong)
+    return 1 if wrong else 0
 
 
 def _command(given: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,9 +92,19 @@ def floor(*, verifying: bool) -> Start:
 
 
 def relay(
-    sinks: Mapping[str, Any], *, to: Path | None = None, workers: int = 1, cores: tuple[int, ...] = (), **more: Any
+    sinks: Mapping[str, Any],
+    *,
+    to: Path | None = None,
+    workers: int = 1,
+    everywhere: bool = False,
+    module: Sequence[str] = ("relay",),
+    **more: Any,
 ) -> Start:
-    """`relay serve` as it comes, everything to each of these sinks; `to` is a folder that has a store already."""
+    """`relay serve` as it comes, everything to each of these sinks.
+
+    `to` is a folder that has a store already, `everywhere` lets it have all cores, `module` is what is run in the
+    relay's place, and `more` goes into relay.yaml.
+    """
 
     @contextmanager
     def start(place: Place) -> Iterator[Server]:
@@ -103,8 +113,10 @@ def relay(
         config = folder / "relay.yaml"
         config.write_bytes(orjson.dumps(configuration(place, folder, sinks, gateway, admin, workers) | more))
         began = time.monotonic()
-        command = [sys.executable, "-m", "relay", "serve", "-c", str(config), "--log-format", "json"]
-        with started(command, cores=cores or [place.cores.server], log=folder / "log") as process:
+        command = [sys.executable, "-m", *module, "serve", "-c", str(config), "--log-format", "json"]
+        with started(
+            command, cores=place.cores.all if everywhere else [place.cores.server], log=folder / "log"
+        ) as process:
             process.wait_for_port(gateway)
             yield Server(
                 process=process,

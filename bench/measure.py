@@ -89,11 +89,11 @@ def closed_loop(
     """Start it, warm it up, post as much as it answers, and wait until `arrived` has counted all of it."""
     with contender.start(place) as server:
         before = 0 if arrived is None else arrived()
-        warm = wrk.post(tool, server.url, place.pool, seconds=warm_up)
+        warm = wrk.post(tool, server.url, place.pool, seconds=warm_up).good if warm_up else 0
+        taken = _taken(server, warm)
         if arrived is not None:
-            _drain(arrived, before + _accepted(server, warm.good), server)
+            drained(arrived, before + taken, server)
         begun = 0 if arrived is None else arrived()
-        taken = _accepted(server, warm.good)
         cpu, cores = server.process.cpu(), _busy(place)
         posted = wrk.post(tool, server.url, place.pool, seconds=seconds)
         server_core, load_core = _shares(cores, _busy(place))
@@ -101,9 +101,9 @@ def closed_loop(
         events = posted.good
         left, drain = 0, 0.0
         if arrived is not None:
-            expected = begun + _accepted(server, taken + posted.good) - taken
+            expected = begun + _taken(server, taken + posted.good) - taken
             left = max(0, expected - arrived())
-            drain = _drain(arrived, expected, server)
+            drain = drained(arrived, expected, server)
         total = posted.seconds + drain
         return Turn(
             contender=contender.name,
@@ -123,10 +123,13 @@ def closed_loop(
         )
 
 
-def _accepted(server: Server, answered: int) -> int:
-    """Events that the relay has taken since it started: wrk ends with some answers unread, whose events count too."""
-    if not server.admin:
-        return answered
+def _taken(server: Server, answered: int) -> int:
+    """Events that it has taken since it started; only the relay can tell what wrk ended without reading."""
+    return accepted(server) if server.admin else answered
+
+
+def accepted(server: Server) -> int:
+    """Events that the relay has taken since it started."""
     found = server.metrics()
     return round(sum(found[name] for name in found if name.startswith("relay_events_total{")))
 
@@ -136,7 +139,7 @@ def _duplicates(server: Server) -> int:
     return round(sum(found[name] for name in found if name.startswith("relay_duplicates_total{")))
 
 
-def _drain(arrived: Arrived, expected: int, server: Server) -> float:
+def drained(arrived: Arrived, expected: int, server: Server) -> float:
     """Seconds until so many have arrived."""
     began = monotonic()
     while arrived() < expected:

@@ -38,6 +38,11 @@ class Cores:
         allowed = sorted(os.sched_getaffinity(0))
         return cls(server=allowed[0], load=allowed[-1])
 
+    @property
+    def all(self) -> Sequence[int]:
+        """Both."""
+        return sorted({self.server, self.load})
+
     def watch(self) -> None:
         """Move this process, and all that it starts without `Process`, to the core of the load."""
         os.sched_setaffinity(0, {self.load})

@@ -1,7 +1,7 @@
-"""An HTTP service in a process of its own, which keeps when it got each event: `python -m bench.receiver PORT [hangs]`.
+"""An HTTP service in a process of its own, which keeps when it got each event: `python -m bench.receiver PORT [HOW]`.
 
-GET /count says how many different events it has, GET /taken when it got each. One that hangs takes every request and
-never answers.
+GET /count says how many different events it has, GET /taken when it got each. One that `hangs` takes every request and
+never answers; one that `forgets` only counts requests.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeAlias
 from urllib.request import urlopen
 
 import orjson
@@ -22,6 +23,7 @@ from bench.processes import started
 from tests.kafka.real import free_port
 
 _TIME = 30.0
+How: TypeAlias = Literal["keeps", "hangs", "forgets"]
 
 
 class Receiver:
@@ -47,25 +49,30 @@ class Receiver:
 
 
 @contextmanager
-def receiving(place: Place, *, hangs: bool = False) -> Iterator[Receiver]:
+def receiving(place: Place, how: How = "keeps") -> Iterator[Receiver]:
     """Run one, on the core of the load."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.receiver", str(port), *(["hangs"] if hangs else [])]
+    command = [sys.executable, "-m", "bench.receiver", str(port), how]
     with started(command, cores=[place.cores.load], log=place.fresh("receiver") / "log") as process:
         process.wait_for_port(port)
         yield Receiver(port)
 
 
-async def _serve(port: int, *, hangs: bool) -> None:
+async def _serve(port: int, how: str) -> None:
     taken: dict[str, float] = {}
+    forgotten = 0
 
     async def take(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal forgotten
         if request.method == "GET":
-            return web.Response(body=b"%d" % len(taken) if request.path == "/count" else orjson.dumps(taken))
+            return web.Response(body=orjson.dumps(taken if request.path == "/taken" else len(taken) + forgotten))
         await request.read()
-        if hangs:
+        if how == "hangs":
             await asyncio.Event().wait()
-        taken.setdefault(request.headers["webhook-id"], time.time())
+        elif how == "keeps":
+            taken.setdefault(request.headers["webhook-id"], time.time())
+        else:
+            forgotten += 1
         return web.Response(status=204)
 
     runner = web.ServerRunner(web.Server(take, access_log=None), shutdown_timeout=0.1)
@@ -75,4 +82,4 @@ async def _serve(port: int, *, hangs: bool) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), hangs=sys.argv[2:] == ["hangs"]))
+    uvloop.run(_serve(int(sys.argv[1]), sys.argv[2]))

@@ -35,7 +35,7 @@ class Settings:
     """Events a second in the open loop."""
 
 
-SHORT = Settings(rounds=1, seconds=1.0, warm_up=1.0, pool=500, backlog=400, stored=2_000, rate=100.0)
+SHORT = Settings(rounds=1, seconds=1.0, warm_up=0.0, pool=500, backlog=400, stored=2_000, rate=100.0)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from bench.results import Section
 from bench.run import Run
-from bench.scenarios import accept, drain, latency, million, sinks, verify
+from bench.scenarios import accept, drain, latency, million, sinks, verify, workers
 
 SCENARIOS: Mapping[str, Callable[[Run], Section]] = {
     "accept": accept.run,
@@ -16,5 +16,6 @@ SCENARIOS: Mapping[str, Callable[[Run], Section]] = {
     "latency": latency.run,
     "drain": drain.run,
     "million": million.run,
+    "workers": workers.run,
 }
 """By name, in the order in which they are measured and reported."""

@@ -9,7 +9,6 @@ from time import monotonic, sleep
 from typing import Any
 
 from bench.contenders import Server, relay
-from bench.measure import DRAIN_TIME
 from bench.openloop import Answers, finish, sending
 from bench.receiver import receiving
 from bench.results import Section, Target
@@ -20,6 +19,7 @@ from tests.scale.seed import Seeded, seed
 
 HTTP_PER_SECOND, KAFKA_PER_SECOND, LIVE_P99_MS = 2_000.0, 10_000.0, 1_000.0
 LIVE_RATE = 100.0
+DRAIN_TIME = 300.0
 _POLL = 0.1
 _SINK = "downstream"
 _SEEDED = "01931b2e-7f00-7000-8000-"
@@ -69,8 +69,8 @@ def run(run: Run) -> Section:
         title="A backlog goes",
         text=(
             f"The relay starts with {waiting:,} deliveries that wait for a sink, which takes everything again; and "
-            f"{LIVE_RATE:g} webhooks a second come in meanwhile. Each event has its own time of arrival, at the receiver "
-            "or in the topic."
+            f"{LIVE_RATE:g} webhooks a second come in meanwhile. Each event has its own time of arrival, at the "
+            "receiver or in the topic."
         ),
         columns=(
             *("", "deliveries/s", "gone in", "CPU µs per delivery", "live events meanwhile"),

@@ -62,8 +62,8 @@ def run(run: Run) -> Section:
         title="How long the sender waits",
         text=(
             f"{rate:,.0f} webhooks a second, whether or not earlier ones are answered (Poisson arrivals), from the "
-            f"moment at which each was due to its answer. The relay has one HTTP sink. It takes everything; or it takes "
-            f"requests and never answers; or that, and {waiting:,} deliveries wait for it."
+            f"moment at which each was due to its answer. The relay has one HTTP sink. It takes everything; or it "
+            f"takes requests and never answers; or that, and {waiting:,} deliveries wait for it."
         ),
         columns=("", "p50", "p99 (median)", "p99, range", "p99.9", "max", "answers no 200", "generator late, p99"),
         rows=[_row(_LABELS[state], turns) for state, turns in found.items()],
@@ -85,7 +85,7 @@ def _places(run: Run) -> Iterator[tuple[Mapping[str, Any], Path]]:
     run.say(f"seeding {run.settings.backlog:,} deliveries")
     oldest = datetime.now(UTC) - timedelta(hours=2)
     seed(folder / "relay.db", events=run.settings.backlog, sinks=[Seeded(_SINK)], oldest=oldest)
-    with receiving(run.place) as well, receiving(run.place, hangs=True) as hung:
+    with receiving(run.place) as well, receiving(run.place, "hangs") as hung:
         taking, hanging = (
             {"type": "http", "url": receiver.url, "allow_private": True, "timeout": "10s"} for receiver in (well, hung)
         )
@@ -95,7 +95,8 @@ def _places(run: Run) -> Iterator[tuple[Mapping[str, Any], Path]]:
 def _turn(run: Run, contender: Contender, number: int) -> Latency:
     settings = run.settings
     with contender.start(run.place) as server:
-        open_loop(server.url, run.place.pool, rate=settings.rate, seconds=settings.warm_up)
+        if settings.warm_up:
+            open_loop(server.url, run.place.pool, rate=settings.rate, seconds=settings.warm_up)
         answers = open_loop(server.url, run.place.pool, rate=settings.rate, seconds=settings.seconds)
     turn = Latency(
         state=contender.name,

@@ -60,8 +60,8 @@ def run(run: Run) -> Section:
         title="A store that has grown",
         text=(
             f"Accepting, as above, with {_FEW:,} and with {stored} events in the store, for each of which a delivery "
-            f"waits. Then the relay starts on the large one with its sink enabled, which hangs, while webhooks come in. "
-            f"Then claims of {_AT_ONCE} deliveries are made, one after the other, commit and all."
+            "waits. Then the relay starts on the large one with its sink enabled, which hangs, while webhooks come "
+            f"in, and claims of {_AT_ONCE} deliveries are made, one after the other, commit and all."
         ),
         columns=THROUGHPUT,
         rows=[throughput_row(contender, found[contender.name]) for contender in contenders],
@@ -91,7 +91,7 @@ def _seeded(run: Run, count: int) -> Path:
 
 
 def _start(run: Run, folder: Path) -> Start:
-    with receiving(run.place, hangs=True) as receiver:
+    with receiving(run.place, "hangs") as receiver:
         sink = {"type": "http", "url": receiver.url, "allow_private": True}
         with relay({_SINK: sink}, to=folder)(run.place) as server:
             answers = open_loop(server.url, run.place.pool, rate=_RATE, seconds=run.settings.seconds)

@@ -58,8 +58,8 @@ def kafka(run: Run) -> Section:
         text=(
             "Events that are answered and in Kafka, by the time until the last of them was there. The relay stores "
             "each event before it answers, and writes it to Kafka with `acks=all` and idempotence. The two receivers "
-            "written by hand verify, wait for Kafka (`acks=all`), and answer: what Kafka does not take, they lose. Each "
-            "of the three is one process on one core, which the broker does not share."
+            "written by hand verify, wait for Kafka (`acks=all`), and answer: what Kafka does not take, they lose. "
+            "Each of the three is one process on one core, which the broker does not share."
         ),
         columns=_COLUMNS,
         rows=[_row(way, found[way.contender]) for way in ways],
