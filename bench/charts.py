@@ -18,7 +18,6 @@ text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#24292f
 .bar{fill:#8c959f}.ours{fill:#1f6feb}.grid{stroke:#d0d7de}.range{stroke:#24292f;stroke-width:1.5}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.bar{fill:#656c76}.ours{fill:#4493f8}
 .grid{stroke:#3d444d}.range{stroke:#e6edf3}}"""
-_OURS = "dyte-relay"
 
 
 @value
@@ -27,6 +26,8 @@ class Bar:
 
     label: str
     spread: Spread
+    ours: bool
+    """Whether it is the relay's."""
 
 
 @value
@@ -72,7 +73,7 @@ class Chart:
     def _bars(self) -> Iterator[str]:
         for row, bar in enumerate(self.bars):
             y, middle = _TOP + row * (_BAR + _GAP), _TOP + row * (_BAR + _GAP) + _BAR / 2
-            spread, ours = bar.spread, "ours" if bar.label.startswith(_OURS) else "bar"
+            spread, ours = bar.spread, "ours" if bar.ours else "bar"
             yield f'<text x="{_LEFT - 10}" y="{middle + 4.5}" text-anchor="end">{escape(bar.label)}</text>'
             width = self._x(spread.median) - _LEFT
             yield f'<rect class="{ours}" x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2"/>'

@@ -5,7 +5,8 @@ arrivals are a Poisson process with a fixed seed; each takes a connection that i
 took counts from the moment at which its webhook was due, and how late this program itself was is told beside it.
 
 It is a process of its own, one thread around `epoll`: asyncio's timers are good to a millisecond, which is what is
-measured. `python -m bench.openloop` prints one line of JSON; SIGTERM ends it early, with the answers that are owed.
+measured. `python -m bench.openloop` says when it begins, and then prints a line of JSON; SIGTERM ends it early, with
+the answers that are owed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from bench.wrk import first_lap
 PATIENCE = 10.0
 """Seconds that an answer is waited for after the last webhook."""
 _READ = 65536
+_READY = b"ready\n"
 _BROKEN = 0
 """Stands in the place of a status where there was no answer."""
 
@@ -187,6 +189,9 @@ def sending(url: str, pool: Pool, *, rate: float, seconds: float) -> Iterator[su
     command += ["--seconds", str(seconds), "--lap", str(first_lap())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
+        assert process.stdout is not None
+        if process.stdout.readline() != _READY:
+            raise RuntimeError("the generator does not start")
         yield process
     finally:
         process.kill()
@@ -215,6 +220,8 @@ def main() -> None:
     given = parser.parse_args()
     generator = _Generator(given.url, list(read(given.pool)), lap=given.lap)
     signal.signal(signal.SIGTERM, lambda *_: generator.stop())
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.buffer.flush()
     gc.disable()  # a pause of ours would be taken for one of the server's
     generator.run(rate=given.rate, seconds=given.seconds)
     sys.stdout.buffer.write(orjson.dumps(generator.answers))

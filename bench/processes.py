@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relay.model import value
 
 START_TIME = 60.0
-_STOP_TIME = 20.0
 _POLL = 0.005
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ROOT = Path(__file__).parents[1]
@@ -88,14 +88,12 @@ class Process:
                 raise NotRunning(f"{self._process.args!r} does not listen on {port}:\n{self.told()}")
             time.sleep(_POLL)
 
-    def stop(self) -> None:
-        """SIGTERM, and after a while SIGKILL."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_TIME)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def kill(self) -> None:
+        """SIGKILL to all of them: an orderly end would wait for sinks that hang, and nothing is measured after it."""
+        for pid in tree(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def started(
     try:
         yield process
     finally:
-        process.stop()
+        process.kill()
 
 
 def tree(pid: int) -> Sequence[int]:

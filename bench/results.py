@@ -79,7 +79,11 @@ def throughput_chart(name: str, title: str, contenders: Sequence[Contender], tur
     """Bars of events a second."""
     found = by_contender(turns)
     bars = [
-        Bar(label=contender.label, spread=Spread.of(turn.per_second for turn in found[contender.name]))
+        Bar(
+            label=contender.label,
+            spread=Spread.of(turn.per_second for turn in found[contender.name]),
+            ours=contender.name.startswith("relay"),
+        )
         for contender in contenders
     ]
     return Chart(name=name, title=title, unit="events/s", bars=bars)

@@ -135,7 +135,7 @@ def _row(label: str, turns: Sequence[Latency]) -> Sequence[str]:
 
 def _chart(found: Mapping[str, Sequence[Latency]], rate: float) -> Chart:
     bars = [
-        Bar(label=f"dyte-relay, {_LABELS[state]}", spread=Spread.of(turn.p99 for turn in turns))
+        Bar(label=_LABELS[state], spread=Spread.of(turn.p99 for turn in turns), ours=True)
         for state, turns in found.items()
     ]
-    return Chart(name="latency", title=f"99th percentile of the answers at {rate:,.0f}/s", unit="ms", bars=bars)
+    return Chart(name="latency", title=f"99th percentile of the relay's answers at {rate:,.0f}/s", unit="ms", bars=bars)
