@@ -88,7 +88,7 @@ class _Connection:
         return int(head[9:12]), body
 
 
-class _Generator:
+class Generator:
     """Sends at this rate and notes what comes back."""
 
     def __init__(self, url: str, records: Sequence[bytes], *, lap: int) -> None:
@@ -109,7 +109,7 @@ class _Generator:
         self._stopped = True
 
     def run(self, *, rate: float, seconds: float) -> None:
-        """Send for so long, and wait for the answers."""
+        """Send for so long, once, and wait for the answers."""
         clock, wall = time.perf_counter, time.time() - time.perf_counter()
         for number, due in enumerate(_arrivals(rate, seconds, clock())):
             while (early := due - clock()) > 0:
@@ -123,6 +123,9 @@ class _Generator:
             self._read(left, wall)
         for connection in list(self._busy.values()):
             self._note(connection, _BROKEN, b"", wall)
+        for connection in list(self._open.values()):
+            self._drop(connection)
+        self._epoll.close()
 
     def _send(self, number: int, due: float) -> None:
         connection = self._free.pop() if self._free else self._connect()
@@ -218,7 +221,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--lap", type=int, required=True, help="the number with which uuids begin")
     given = parser.parse_args()
-    generator = _Generator(given.url, list(read(given.pool)), lap=given.lap)
+    generator = Generator(given.url, list(read(given.pool)), lap=given.lap)
     signal.signal(signal.SIGTERM, lambda *_: generator.stop())
     sys.stdout.buffer.write(_READY)
     sys.stdout.buffer.flush()
