@@ -17,12 +17,11 @@ from bench.machine import machine, versions
 from bench.pool import pool
 from bench.processes import Cores
 from bench.report import Report
-from bench.run import SHORT, Missing, Run, Settings
+from bench.run import BUILD, SHORT, Missing, Run, Settings
 from bench.scenarios import SCENARIOS
 from bench.smoke import problems
 
 ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "build" / "bench"
 RESULTS = ROOT / "bench" / "results"
 
 

@@ -144,7 +144,7 @@ def configuration(
         "admin": {"listen": f"127.0.0.1:{admin}"},
         "sources": {"dyte": {"public_key": place.pool.public_key, "replay_window": "1ms"}},
         "sinks": sinks,
-        "routes": [{"name": "everything", "events": ["*"], "to": list(sinks)}],
+        "routes": [{"name": "everything", "events": ["*"], "to": list(sinks)}] if sinks else [],
     }
 
 

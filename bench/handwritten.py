@@ -16,11 +16,10 @@ from pathlib import Path
 
 from bench.contenders import Contender, Place, Server, Start
 from bench.processes import started
-from bench.run import Missing
+from bench.run import BUILD, Missing
 from tests.kafka.real import free_port
 
 _PEERS = Path(__file__).with_name("peers")
-_BUILD = Path(__file__).parents[1] / "build" / "bench" / "peers"
 _PATH = "/webhooks/dyte"
 _SECONDS = 600
 
@@ -99,7 +98,7 @@ def _fastapi() -> Path:
 
 def _folder(name: str, lock: str) -> Path:
     digest = hashlib.sha256((_PEERS / name / lock).read_bytes()).hexdigest()[:12]
-    return _BUILD / f"{name}-{digest}"
+    return BUILD / "peers" / f"{name}-{digest}"
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

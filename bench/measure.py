@@ -12,7 +12,7 @@ from bench.contenders import Contender, Place, Server
 from bench.processes import busy
 from relay.model import value
 
-WARM_UP = 1.5
+WARM_UP = 2.0
 """Seconds of load before each measurement: code is compiled, caches fill, connections open."""
 DRAIN_TIME = 120.0
 """Longer than this nobody waits for a backlog to end."""

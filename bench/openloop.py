@@ -60,6 +60,12 @@ class Answers:
         return len(self.statuses) - Counter(self.statuses)[200]
 
 
+def percentile(seconds: Sequence[float], share: float) -> float:
+    """The time within which this share came, in milliseconds."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+
+
 class _Connection:
     """One connection, with at most one webhook under way."""
 

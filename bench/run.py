@@ -13,6 +13,9 @@ from bench.measure import WARM_UP, Arrived, Turn, closed_loop
 from relay.model import value
 from tests.kafka.real import BrokerError
 
+BUILD = Path(__file__).parents[1] / "build" / "bench"
+"""Where everything goes that a run leaves or needs, but the report."""
+
 
 class Missing(Exception):
     """A scenario cannot be run here; the message says what to install."""

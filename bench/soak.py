@@ -30,11 +30,9 @@ from bench.processes import Cores
 from bench.receiver import receiving
 from bench.report import Report
 from bench.results import Section, Target
-from bench.run import Settings
+from bench.run import BUILD, Settings
 from relay.model import value
 
-ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "build" / "bench"
 GROWTH = 0.05
 _LAP = 20.0
 """Seconds of load."""

@@ -9,11 +9,10 @@ from time import monotonic, sleep
 from typing import Any
 
 from bench.contenders import Server, relay
-from bench.openloop import Answers, finish, sending
+from bench.openloop import Answers, finish, percentile, sending
 from bench.receiver import receiving
 from bench.results import Section, Target
 from bench.run import Run
-from bench.scenarios.latency import percentile
 from relay.model import value
 from tests.scale.seed import Seeded, seed
 

@@ -11,7 +11,7 @@ from typing import Any
 from bench.charts import Bar, Chart
 from bench.contenders import Contender, relay
 from bench.measure import Spread
-from bench.openloop import open_loop
+from bench.openloop import open_loop, percentile
 from bench.receiver import receiving
 from bench.results import Section, Target
 from bench.run import Run
@@ -111,12 +111,6 @@ def _turn(run: Run, contender: Contender, number: int) -> Latency:
     )
     run.say(f"round {number}  {contender.label:38} p50 {turn.p50:6.2f}  p99 {turn.p99:6.2f}  max {turn.most:7.2f} ms")
     return turn
-
-
-def percentile(seconds: Sequence[float], share: float) -> float:
-    """The time within which this share came, in milliseconds."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
 def _row(label: str, turns: Sequence[Latency]) -> Sequence[str]:

@@ -13,11 +13,10 @@ from time import perf_counter
 
 from bench.contenders import DISABLED, Contender, relay
 from bench.measure import Spread, in_turns
-from bench.openloop import open_loop
+from bench.openloop import open_loop, percentile
 from bench.receiver import receiving
 from bench.results import THROUGHPUT, Section, Target, by_contender, oddities, throughput_row
 from bench.run import Run
-from bench.scenarios.latency import percentile
 from relay.model import value
 from relay.stores.sqlite import SqliteStore
 from tests.scale.seed import Seeded, seed

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from bench import handwritten
 from bench.contenders import Contender, Start, relay
-from bench.measure import Arrived, Turn
+from bench.measure import Arrived, Spread, Turn
 from bench.receiver import receiving
 from bench.results import (
     THROUGHPUT,
@@ -68,7 +68,7 @@ def kafka(run: Run) -> Section:
         ],
         charts=[throughput_chart("kafka", "Webhooks taken in and written to Kafka, one core", _named(ways), turns)],
         raw=turns,
-        notes=[*_saturated(turns), *oddities(turns)],
+        notes=[_by_cpu(found), *_saturated(turns), *oddities(turns)],
     )
 
 
@@ -126,6 +126,13 @@ def _turn(run: Run, way: _Way, number: int) -> Turn:
 def _row(way: _Way, turns: Sequence[Turn]) -> Sequence[str]:
     left, drain = max(turn.left for turn in turns), max(turn.drain for turn in turns)
     return (*throughput_row(_named([way])[0], turns), f"{left:,} at most", f"{drain:.1f} s at most")
+
+
+def _by_cpu(found: Mapping[str, Sequence[Turn]]) -> str:
+    """The same comparison by what others cannot disturb."""
+    spent = {way: Spread.of(turn.cpu_us for turn in turns).median for way, turns in found.items()}
+    least = min(spent[_EXPRESS.contender], spent[_FASTAPI.contender])
+    return f"Processor time for an event: {spent[_RELAY_KAFKA.contender] / least:.2f} times the better receiver's."
 
 
 def _named(ways: Sequence[_Way]) -> Sequence[Contender]:
