@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,9 +115,8 @@ def relay(
         config.write_bytes(orjson.dumps(configuration(place, folder, sinks, gateway, admin, workers) | more))
         began = time.monotonic()
         command = [sys.executable, "-m", *module, "serve", "-c", str(config), "--log-format", "json"]
-        with started(
-            command, cores=place.cores.all if everywhere else [place.cores.server], log=folder / "log"
-        ) as process:
+        where = place.cores.all if everywhere else [place.cores.server]
+        with _forgotten(folder, keep=to is not None), started(command, cores=where, log=folder / "log") as process:
             process.wait_for_port(gateway)
             yield Server(
                 process=process,
@@ -126,6 +126,14 @@ def relay(
             )
 
     return start
+
+
+@contextmanager
+def _forgotten(folder: Path, *, keep: bool) -> Iterator[None]:
+    """Remove it at the end: what is not written out yet need not disturb the next turn."""
+    yield
+    if not keep:
+        shutil.rmtree(folder)
 
 
 def configuration(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
 
@@ -13,14 +12,13 @@ from bench.openloop import Answers, finish, percentile, sending
 from bench.receiver import receiving
 from bench.results import Section, Target
 from bench.run import Run
+from bench.scenarios.seeding import SINK, seeded
 from relay.model import value
-from tests.scale.seed import Seeded, seed
 
 HTTP_PER_SECOND, KAFKA_PER_SECOND, LIVE_P99_MS = 2_000.0, 10_000.0, 1_000.0
 LIVE_RATE = 100.0
 DRAIN_TIME = 300.0
 _POLL = 0.1
-_SINK = "downstream"
 _SEEDED = "01931b2e-7f00-7000-8000-"
 """How the ids of seeded events begin."""
 
@@ -104,10 +102,9 @@ def _kafka(run: Run) -> Iterator[_Outlet]:
 
 
 def _drain(run: Run, kind: str, outlet: _Outlet) -> Drain:
-    waiting, folder = run.settings.backlog, run.place.fresh("drain")
-    oldest = datetime.now(UTC) - timedelta(hours=2)
-    seed(folder / "relay.db", events=waiting, sinks=[Seeded(_SINK)], oldest=oldest)
-    with relay({_SINK: outlet.sink}, to=folder)(run.place) as server:
+    waiting = run.settings.backlog
+    folder = seeded(run, waiting)
+    with relay({SINK: outlet.sink}, to=folder)(run.place) as server:
         cpu = server.process.cpu()
         with sending(server.url, run.place.pool, rate=LIVE_RATE, seconds=DRAIN_TIME) as process:
             _wait(outlet, waiting, server)

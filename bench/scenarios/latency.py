@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from bench.openloop import open_loop, percentile
 from bench.receiver import receiving
 from bench.results import Section, Target
 from bench.run import Run
+from bench.scenarios.seeding import SINK, seeded
 from relay.model import value
-from tests.scale.seed import Seeded, seed
 
 P99_MS, MAX_MS, RATIO = 50.0, 2500.0, 1.2
-_SINK = "downstream"
 _HEALTHY, _HUNG, _BACKLOG = "healthy", "hung", "backlog"
 _LABELS = {_HEALTHY: "sink healthy", _HUNG: "sink hung", _BACKLOG: "sink hung, backlog"}
 
@@ -49,7 +48,7 @@ def run(run: Run) -> Section:
             states = list(_LABELS)[number % 3 :] + list(_LABELS)[: number % 3]
             for state in states:
                 to = folder if state == _BACKLOG else None
-                start = relay({_SINK: sinks[state]}, to=to)
+                start = relay({SINK: sinks[state]}, to=to)
                 turn = _turn(run, Contender(name=state, label=_LABELS[state], start=start), number + 1)
                 found[state].append(turn)
     healthy = found[_HEALTHY]
@@ -70,21 +69,26 @@ def run(run: Run) -> Section:
         targets=[
             Target.at_most(f"p99 at {rate:,.0f}/s (median)", P99_MS, Spread.of(t.p99 for t in healthy).median, " ms"),
             Target.at_most(f"longest answer at {rate:,.0f}/s", MAX_MS, max(t.most for t in healthy), " ms"),
-            Target.at_most("p99, sink hung / healthy (median)", RATIO, ratios[_HUNG].median),
-            Target.at_most(f"p99, sink hung and {waiting:,} wait / healthy (median)", RATIO, ratios[_BACKLOG].median),
+            _compared("p99, sink hung / healthy (median)", ratios[_HUNG], healthy),
+            _compared(f"p99, sink hung and {waiting:,} wait / healthy (median)", ratios[_BACKLOG], healthy),
         ],
         charts=[_chart(found, rate)],
         raw=[turn for turns in found.values() for turn in turns],
     )
 
 
+def _compared(what: str, ratio: Spread, healthy: Sequence[Latency]) -> Target:
+    """As good as something that is too slow itself is not good."""
+    target = Target.at_most(what, RATIO, ratio.median)
+    if Spread.of(turn.p99 for turn in healthy).median <= P99_MS:
+        return target
+    return replace(target, found=f"{target.found}, of a healthy p99 that is too high", met=False)
+
+
 @contextmanager
 def _places(run: Run) -> Iterator[tuple[Mapping[str, Any], Path]]:
     """The sink of each state, and a folder with a store in which a backlog waits."""
-    folder = run.place.fresh("backlog")
-    run.say(f"seeding {run.settings.backlog:,} deliveries")
-    oldest = datetime.now(UTC) - timedelta(hours=2)
-    seed(folder / "relay.db", events=run.settings.backlog, sinks=[Seeded(_SINK)], oldest=oldest)
+    folder = seeded(run, run.settings.backlog)
     with receiving(run.place) as well, receiving(run.place, "hangs") as hung:
         taking, hanging = (
             {"type": "http", "url": receiver.url, "allow_private": True, "timeout": "10s"} for receiver in (well, hung)

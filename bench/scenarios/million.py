@@ -17,15 +17,14 @@ from bench.openloop import open_loop, percentile
 from bench.receiver import receiving
 from bench.results import THROUGHPUT, Section, Target, by_contender, oddities, throughput_row
 from bench.run import Run
+from bench.scenarios.seeding import SINK, seeded
 from relay.model import value
 from relay.stores.sqlite import SqliteStore
-from tests.scale.seed import Seeded, seed
 
 FLAT, CLAIM_P99_MS, LISTENING_S, MEMORY_MIB = 0.10, 10.0, 3.0, 250.0
 _FEW = 1_000
 _CLAIMS, _AT_ONCE = 200, 100
 _RATE = 200.0
-[_SINK] = DISABLED
 
 
 @value
@@ -41,7 +40,7 @@ class Start:
 
 def run(run: Run) -> Section:
     """Measure."""
-    few, many = (_seeded(run, count) for count in (_FEW, run.settings.stored))
+    few, many = (seeded(run, count) for count in (_FEW, run.settings.stored))
     contenders = [
         Contender(name=f"{count}", label=f"{count:,} events stored", start=relay(DISABLED, to=folder))
         for count, folder in ((_FEW, few), (run.settings.stored, many))
@@ -81,18 +80,10 @@ def _flat(what: str, ratio: float) -> Target:
     return Target(what=what, wanted=f"{low:g} to {high:g}", found=f"{ratio:.3g}", met=low <= ratio <= high)
 
 
-def _seeded(run: Run, count: int) -> Path:
-    folder = run.place.fresh(f"stored-{count}")
-    run.say(f"seeding {count:,} events")
-    oldest = datetime.now(UTC) - timedelta(hours=2)
-    seed(folder / "relay.db", events=count, sinks=[Seeded(_SINK)], oldest=oldest)
-    return folder
-
-
 def _start(run: Run, folder: Path) -> Start:
     with receiving(run.place, "hangs") as receiver:
         sink = {"type": "http", "url": receiver.url, "allow_private": True}
-        with relay({_SINK: sink}, to=folder)(run.place) as server:
+        with relay({SINK: sink}, to=folder)(run.place) as server:
             answers = open_loop(server.url, run.place.pool, rate=_RATE, seconds=run.settings.seconds)
             memory = server.process.peak_memory()
     return Start(listening=server.listening_after, memory=memory, no_good=answers.no_good)
@@ -103,7 +94,7 @@ async def _claims(path: Path) -> Sequence[float]:
     store, took = await SqliteStore.open(path), []
     for _ in range(_CLAIMS):
         started = perf_counter()
-        claimed = await store.claim(_SINK, limit=_AT_ONCE, now=datetime.now(UTC), lease=timedelta(minutes=10))
+        claimed = await store.claim(SINK, limit=_AT_ONCE, now=datetime.now(UTC), lease=timedelta(minutes=10))
         took.append(perf_counter() - started)
         if len(claimed) < _AT_ONCE:
             break
