@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import SubprocessError
 from time import monotonic
 
 from bench import wrk
 from bench.contenders import Place
 from bench.machine import machine, versions
 from bench.pool import pool
-from bench.processes import Cores
+from bench.processes import Cores, NotRunning
 from bench.report import Report
 from bench.run import BUILD, SHORT, Missing, Run, Settings
 from bench.scenarios import SCENARIOS
@@ -23,6 +24,8 @@ from bench.smoke import problems
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+
+_FAILURES = (NotRunning, TimeoutError, SubprocessError)
 
 
 def measure(names: Sequence[str], settings: Settings, *, command: str) -> Report:
@@ -40,9 +43,9 @@ def measure(names: Sequence[str], settings: Settings, *, command: str) -> Report
                 sys.stderr.write(f"{name}\n")
                 try:
                     found.append(SCENARIOS[name](run))
-                except Missing as why:
-                    missing[name] = str(why)
-                    sys.stderr.write(f"  not measured: {why}\n")
+                except (Missing, *_FAILURES) as why:  # what the others found is not lost
+                    missing[name] = str(why) if isinstance(why, Missing) else f"it failed: {why}"
+                    sys.stderr.write(f"  not measured: {missing[name]}\n")
     return Report(
         command=command,
         began=began,
@@ -78,7 +81,7 @@ def main() -> int:
     sys.stderr.write(f"written to {out}\n")
     wrong = problems(report, out) if given.short else []
     sys.stderr.writelines(f"wrong: {problem}\n" for problem in wrong)
-    return 1 if wrong else 0
+    return 1 if wrong or any("it failed" in why for why in report.missing.values()) else 0
 
 
 def _command(given: argparse.Namespace) -> str:

@@ -93,7 +93,6 @@ def closed_loop(
         taken = _taken(server, warm)
         if arrived is not None:
             drained(arrived, before + taken, server)
-        begun = 0 if arrived is None else arrived()
         cpu, cores = server.process.cpu(), _busy(place)
         posted = wrk.post(tool, server.url, place.pool, seconds=seconds)
         server_core, load_core = _shares(cores, _busy(place))
@@ -101,7 +100,7 @@ def closed_loop(
         events = posted.good
         left, drain = 0, 0.0
         if arrived is not None:
-            expected = begun + _taken(server, taken + posted.good) - taken
+            expected = before + _taken(server, taken + posted.good)
             left = max(0, expected - arrived())
             drain = drained(arrived, expected, server)
         total = posted.seconds + drain
