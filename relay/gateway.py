@@ -39,6 +39,9 @@ HARD_END = 2.5
 BODY_TIME = 1.5
 KEY_TIME = 1.0
 COMMIT_TIME = 1.0
+MOST_LAG = 1.0
+"""Seconds that the event loop may take to come round; above it an answer would come too late to count, and to refuse
+at once is what lets it catch up."""
 RETRY_AFTER = "2"
 """Seconds, told with every 503."""
 SERVER_NAME = "dyte-relay"
@@ -242,7 +245,7 @@ class Gateway:
             answer = Answer(outcome=Outcome.NOT_FOUND)
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
-        elif self._inflight >= self._options.max_inflight:
+        elif self._inflight >= self._options.max_inflight or self._hard_end.lag > MOST_LAG:
             answer = Answer(outcome=Outcome.OVERLOADED, close=True)
         else:
             answer = await self._within_time(request, source, rules)
