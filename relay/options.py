@@ -33,7 +33,6 @@ class Options(BaseModel):
     """Base of every part of relay.yaml: unknown keys are errors, nothing changes after loading."""
 
     model_config = ConfigDict(
-        defer_build=True,  # until it is used: a command that needs a few of all these models starts in half the time
         extra="forbid",
         frozen=True,
         arbitrary_types_allowed=True,

@@ -60,7 +60,6 @@ class Part(BaseModel):
     """
 
     model_config = ConfigDict(
-        defer_build=True,
         alias_generator=to_camel,
         coerce_numbers_to_str=True,
         extra="allow",
