@@ -39,7 +39,7 @@ class Deadlines:
         self._next_look = 0.0
         self.lag = 0.0
         """Seconds by which the last look came too late, while anything is limited: so long the event loop took to come
-        round, and so long whatever has just come in has waited."""
+        round, and so long whatever has just come in has waited. It is measured until it has gone."""
 
     def begin(self) -> asyncio.Task[Any]:
         """The current task, which is cancelled at the limit unless it comes to the `end` before."""
@@ -76,7 +76,7 @@ class Deadlines:
             self._late.add(task)
             task.cancel()
         self._timer = None
-        if self._due:
+        if self._due or self.lag:  # a lag that nobody measured again would keep out whoever could begin
             self._look_later()
 
     def _look_later(self) -> None:

@@ -114,3 +114,17 @@ async def test_it_knows_how_late_the_loop_is_while_anything_is_limited() -> None
         return deadlines.lag == 0.0
 
     await until(caught_up, "end of the lag")
+
+
+async def test_it_forgets_how_late_the_loop_was_though_everything_ran_out_meanwhile() -> None:
+    deadlines = Deadlines(SOON)
+    task = asyncio.create_task(limited(deadlines, asyncio.get_running_loop().create_future()))
+    await asyncio.sleep(0)
+    sleep(0.3)  # noqa: ASYNC251 - as if the process had been stopped: the late look finds all of them late
+    assert await task == "late"
+    assert deadlines.lag > 0.1
+
+    async def caught_up() -> bool:
+        return deadlines.lag == 0.0
+
+    await until(caught_up, "end of the lag, though nobody began anything")
