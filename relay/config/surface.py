@@ -9,7 +9,7 @@ from relay.config.address import Address, is_loopback, is_private, parse_address
 from relay.config.outline import Outline, Part
 from relay.config.problems import Findings, Path, Place, listed
 from relay.gateway import GatewayOptions
-from relay.registration.url import public_address
+from relay.registration.url import public_address, same_address
 
 
 def check_surface(outline: Outline, findings: Findings) -> None:
@@ -65,15 +65,17 @@ def _paths(sources: Sequence[Part], findings: Findings) -> None:
 
 def _public_urls(sources: Sequence[Part], findings: Findings) -> None:
     """One address can be registered for one source only; the sender is out on the public network."""
-    taken: dict[str, Part] = {}
+    taken: list[tuple[str, Part]] = []
     for source in sources:
         text, path = source.text("public_url"), source.text("path")
         parts = split_url(text.text) if text is not None else None
         if text is None or parts is None:
             continue
         address = public_address(text.text, f"/webhooks/{source.name}" if path is None else path.text)
-        if (other := taken.setdefault(address, source)) is not source:
-            message = f"is the public address of source {listed([other.name])} too"
+        others = [other.name for known, other in taken if same_address(known, address)]
+        taken.append((address, source))
+        if others:
+            message = f"is the public address of source {listed(others[:1])} too"
             findings.error(text.place, text.path, message, "give each source an address of its own")
         if is_private(parts.hostname or ""):
             message = "is a private address, which the sender cannot reach"

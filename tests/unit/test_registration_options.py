@@ -67,10 +67,9 @@ def test_keys_of_the_other_provider_are_a_mistake(tmp_path: Path) -> None:
     )
 
 
-def test_two_sources_cannot_have_one_public_address(tmp_path: Path) -> None:
-    file = written(
-        tmp_path, "sources:\n  a: {public_url: 'https://x.example/in'}\n  b: {public_url: 'https://x.example/in'}\n"
-    )
+@pytest.mark.parametrize("form", ["https://x.example/in", "https://X.example:443/in"])
+def test_two_sources_cannot_have_one_public_address(tmp_path: Path, form: str) -> None:
+    file = written(tmp_path, f"sources:\n  a: {{public_url: 'https://x.example/in'}}\n  b: {{public_url: '{form}'}}\n")
     with pytest.raises(
         InvalidConfig, match=r"3: sources\.b\.public_url: is the public address of source `a` too; give"
     ):
