@@ -56,16 +56,20 @@ class Lines(logging.Handler):
         self._most = most
         self._on_drop = on_drop
         self._dropped = 0
+        self._counting = threading.Lock()
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a line, without the lock of other handlers: a queue is safe as it is."""
         if self.waiting.qsize() >= self._most:
-            self._dropped += 1
+            with self._counting:
+                self._dropped += 1
             self._on_drop()
             return False
         if self._dropped:
-            self.waiting.put(_dropped(self._dropped))
-            self._dropped = 0
+            with self._counting:  # what another thread drops meanwhile is told with the next one
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self.waiting.put(_dropped(dropped))
         self.waiting.put(record)
         return True
 

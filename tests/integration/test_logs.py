@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -121,6 +122,32 @@ def test_a_reader_that_hangs_costs_lines_and_they_are_counted() -> None:
     told = lines.waiting.get_nowait()
     assert told is not None
     assert (told.getMessage(), vars(told)["lines"], text(lines)) == ("log.dropped", 3, "line 5")
+
+
+def test_what_another_thread_drops_while_the_loss_is_told_is_told_next() -> None:
+    class Crowded(SimpleQueue[logging.LogRecord | None]):
+        """In the middle of one thread's turn another one finds it full."""
+
+        full = True
+
+        def qsize(self) -> int:
+            return 2 if self.full else 0
+
+        def put(self, item: logging.LogRecord | None, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+            if item is not None and item.getMessage() == "log.dropped" and not self.qsize():
+                self.full = True
+                lines.handle(logging.makeLogRecord({"msg": "from another thread"}))
+                self.full = False
+            super().put(item, block, timeout)
+
+    lines = logs.Lines(2, lambda: None)
+    lines.waiting = crowded = Crowded()
+    lines.handle(logging.makeLogRecord({"msg": "too many"}))
+    crowded.full = False
+    for _ in range(2):
+        lines.handle(logging.makeLogRecord({"msg": "fits"}))
+    taken = [crowded.get_nowait() for _ in range(4)]
+    assert [vars(each).get("lines") for each in taken if each is not None] == [1, None, 1, None]
 
 
 def text(lines: logs.Lines) -> str:
