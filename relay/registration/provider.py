@@ -76,7 +76,7 @@ class Provider:
 
     async def wait(self, asked: timedelta) -> None:
         """Wait as a 429 asked, and say so."""
-        self._told(f"{self.account.label} asks to wait {asked.total_seconds():g} s (429); waiting …")
+        self._told(f"{self.account.label} asks to wait {asked // timedelta(seconds=1)} s (429); waiting …")
         await asyncio.sleep(asked.total_seconds())
 
     async def _call(
@@ -132,7 +132,7 @@ class Provider:
 
 
 def _throttled(account: Account, asked: timedelta) -> ProviderError:
-    text = f"{account.label} answered 429: too many calls; wait {asked.total_seconds():g} s, then try again"
+    text = f"{account.label} answered 429: too many calls; wait {asked // timedelta(seconds=1)} s, then try again"
     return ProviderError(text, status=429, retry_after=asked)
 
 
