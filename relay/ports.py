@@ -125,10 +125,13 @@ class Intake(Protocol):
 class Outbox(Protocol):
     """The half of the store that the lanes use."""
 
-    async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
+    async def claim(
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+    ) -> Sequence[Delivery]:
         """Lease up to `limit` deliveries that are due, oldest first; nobody else gets them before `now + lease`.
 
-        Replays are taken when nothing else is due.
+        Where more are due, `newest` of them are those that came due last, so that these need not wait until all the
+        others have gone. Replays are taken when nothing else is due.
         """
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:

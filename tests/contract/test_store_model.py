@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -52,6 +52,7 @@ class Row:
     state: DeliveryState = PENDING
     attempt: int = 0
     tries: int = 0
+    accepted: datetime = field(default=NOON, compare=False)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -95,12 +96,14 @@ class StoreMachine(RuleBasedStateMachine):
         acceptance = self._runner.run(self.store.accept(given))
         assert (acceptance.event_id, acceptance.duplicate) == (given.event.id, DuplicateKind.UUID)
 
-    @rule(sink=_SINK, limit=st.integers(1, 4), seconds=st.sampled_from([0, 0, 1, 61]))
-    def claim(self, sink: str, limit: int, seconds: int) -> None:
+    @rule(sink=_SINK, limit=st.integers(1, 4), newest=st.integers(0, 2), seconds=st.sampled_from([0, 0, 1, 61]))
+    def claim(self, sink: str, limit: int, newest: int, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
-        claimed = self._runner.run(self.store.claim(sink, limit=limit, now=self.now, lease=LEASE))
+        newest = min(newest, limit)
+        claimed = self._runner.run(self.store.claim(sink, limit=limit, newest=newest, now=self.now, lease=LEASE))
         due = [row for row in self.rows if row.sink == sink and row.due is not None and row.due <= self.now]
-        expected = sorted(due, key=lambda row: row.due or NOON)[:limit]  # stable: the earlier accepted one goes first
+        due.sort(key=lambda row: row.due or NOON)  # stable: the earlier accepted one goes first
+        expected = due if len(due) <= limit else due[: limit - newest] + due[len(due) - newest :]
         rows = {row.event_id: row for row in expected}
         assert sorted(delivery.event.id for delivery in claimed) == sorted(rows)
         for delivery in claimed:
@@ -114,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
         which=st.integers(0, 7), outcome=st.sampled_from(DeliveryState), wait=st.integers(0, 90), counted=st.booleans()
     )
     def settle(self, which: int, outcome: DeliveryState, wait: int, *, counted: bool) -> None:
-        delivery, row = self.leased[-1 - which % len(self.leased)]
+        delivery, row = self._lately_leased(which)
         again = self.now + timedelta(seconds=wait)
         verdicts: dict[DeliveryState, Verdict] = {
             PENDING: Retry(failure=FAILED, at=again, counted=counted),
@@ -125,6 +128,18 @@ class StoreMachine(RuleBasedStateMachine):
         assert self._runner.run(self.store.settle([(delivery, verdicts[outcome])], now=self.now)) == [stands]
         if stands:
             self._settled(row, outcome, again, tries=delivery.tries - (not counted))
+
+    @precondition(lambda self: self.leased)
+    @rule(which=st.sets(st.integers(0, 7), min_size=2))
+    def settle_many(self, which: set[int]) -> None:
+        """What a lane does that delivers well; some of it may come too late."""
+        chosen = {delivery.id: (delivery, row) for delivery, row in map(self._lately_leased, sorted(which))}
+        results = [(delivery, Delivered(receipt=f"receipt {delivery.id}")) for delivery, _ in chosen.values()]
+        stand = [row.state is PENDING and row.attempt == delivery.attempt for delivery, row in chosen.values()]
+        assert self._runner.run(self.store.settle(results, now=self.now)) == stand
+        for (delivery, row), stands in zip(chosen.values(), stand, strict=True):
+            if stands:
+                self._settled(row, DELIVERED, self.now, tries=delivery.tries)
 
     @rule()
     def restart(self) -> None:
@@ -175,7 +190,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.events[EventState.ROUTED if sinks else unsent] += 1
         for sink in sinks:
             waits = key is not None and bool(self._waiting(sink, key))
-            self.rows.append(Row(given.event.id, sink, key, None if waits else self.now))
+            self.rows.append(Row(given.event.id, sink, key, None if waits else self.now, accepted=self.now))
+
+    def _lately_leased(self, which: int) -> tuple[Delivery, Row]:
+        return self.leased[-1 - which % len(self.leased)]
 
     def _waiting(self, sink: str, key: str) -> list[Row]:
         return [row for row in self.rows if (row.sink, row.key, row.state) == (sink, key, PENDING)]
@@ -186,7 +204,7 @@ class StoreMachine(RuleBasedStateMachine):
         row.tries = tries if outcome is PENDING else row.tries
         if outcome is not PENDING and row.key is not None:
             for following in self._waiting(row.sink, row.key)[:1]:
-                following.due = following.due or self.now
+                following.due = following.due or following.accepted
 
 
 class SqliteMachine(StoreMachine):

@@ -67,6 +67,19 @@ async def test_the_oldest_go_first_and_no_more_than_asked_for(store: Store) -> N
     assert [delivery.event.id for delivery in await claim(store)] == [ids[1]]
 
 
+async def test_the_newest_wait_for_no_backlog(store: Store) -> None:
+    ids = []
+    for number in range(10):
+        given = event(received_at=NOON + number * TICK)
+        await store.accept(admission("crm", of=given))
+        ids.append(given.id)
+    later = NOON + timedelta(seconds=1)
+    claimed = await store.claim("crm", limit=4, newest=1, now=later, lease=LEASE)
+    assert [delivery.event.id for delivery in claimed] == [*ids[:3], ids[9]]
+    rest = await store.claim("crm", limit=7, newest=3, now=later, lease=LEASE)
+    assert [delivery.event.id for delivery in rest] == ids[3:9], "each once, where there are no more than asked for"
+
+
 async def test_nobody_else_gets_a_delivery_before_its_lease_has_ended(store: Store) -> None:
     await store.accept(admission("crm", "kafka"))
     [first] = await claim(store)
@@ -220,7 +233,37 @@ async def test_what_a_sink_says_is_kept_whatever_it_is(store: Store, text: str) 
     assert (await record(store, delivered)).receipt.startswith(start)
 
 
+async def test_of_many_that_arrived_each_has_its_own_receipt_and_its_own_fence(store: Store) -> None:
+    for _ in range(4):
+        await store.accept(admission("crm"))
+    late = await claim(store, limit=2)
+    fresh = await claim(store)
+    [again] = await claim(store, NOON + LEASE, limit=1)
+    assert again.id == late[0].id
+    given: list[tuple[Delivery, Verdict]] = [(each, Delivered(receipt=f"to {each.id}")) for each in (*late, *fresh)]
+    assert await store.settle(given, now=NOON) == [False, True, True, True]
+    assert (await record(store, again)).state == "pending"
+    assert [(await record(store, each)).receipt for each in fresh] == [f"to {each.id}" for each in fresh]
+    twice: list[tuple[Delivery, Verdict]] = [(again, Delivered(receipt="a")), (again, Delivered(receipt="b"))]
+    assert await store.settle(twice, now=NOON) == [True, False]
+    assert (await record(store, again)).receipt == "a"
+
+
 # Order within a meeting
+
+
+async def test_many_meetings_go_on_at_once(store: Store) -> None:
+    ids = await accept_ordered(store, "a", "b", "c", "a", "b", "a")
+    first = await claim(store, NOON + LEASE)
+    assert await store.settle([(each, DONE) for each in first], now=NOON + LEASE) == [True] * 3
+    assert [delivery.event.id for delivery in await claim(store, NOON + LEASE)] == ids[3:5]
+
+
+async def test_whose_turn_it_is_goes_by_its_age_and_not_to_the_end_of_the_line(store: Store) -> None:
+    ids = await accept_ordered(store, "a", "a", "b")
+    [first] = await claim(store, NOON + LEASE, limit=1)
+    await settle(store, first, DONE, NOON + LEASE)
+    assert [delivery.event.id for delivery in await claim(store, NOON + LEASE, limit=1)] == [ids[1]]
 
 
 async def test_one_of_a_meeting_is_due_at_a_time_and_meetings_do_not_wait_for_each_other(store: Store) -> None:

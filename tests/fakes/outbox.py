@@ -51,10 +51,12 @@ class WatchedOutbox:
         await self.until(lambda: len(self.settled) >= count)
         return self.settled
 
-    async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
+    async def claim(
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+    ) -> Sequence[Delivery]:
         self.claims += 1
         await self._perhaps_refuse(fail=self.claims_fail)
-        claimed = await self._behind.claim(sink, limit=limit, now=now, lease=lease)
+        claimed = await self._behind.claim(sink, limit=limit, newest=newest, now=now, lease=lease)
         self.leased += len(claimed)
         self.most_leased = max(self.most_leased, self.leased)
         await self._tell()

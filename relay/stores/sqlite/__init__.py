@@ -90,10 +90,12 @@ class SqliteStore:
 
     # Outbox
 
-    async def claim(self, sink: str, *, limit: int, now: datetime, lease: timedelta) -> Sequence[Delivery]:
+    async def claim(
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+    ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         return await self._writer.submit(
-            partial(outbox.claim, sink=sink, limit=limit, now=now, lease=lease, owner=self._owner)
+            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
         )
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:

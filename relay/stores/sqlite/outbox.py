@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import assert_never
 
 import apsw
+import orjson
 
 from relay.model import Dead, Delivered, Delivery, DeliveryState, Failure, Reason, Retry, Settled
-from relay.stores.sqlite.rows import EVENT_COLUMNS, Row, delivery, event, quoted_text, to_micros
+from relay.stores.sqlite.rows import CLAIMED_COLUMNS, Row, claimed, quoted_text, to_micros
 
 # A claim is a lease in one column: `due_at` moves ahead. A worker that dies needs no reaper; its deliveries come due
 # again, at once where `recover` finds that it is gone. `attempt` fences: a worker that wakes up late finds another
 # number and changes nothing. Both queues are a partial index each, so their conditions stand here word for word.
-_CLAIM = """
+_DUE = f"""
+SELECT {CLAIMED_COLUMNS}
+  FROM delivery d JOIN event e ON e.seq = d.event
+ WHERE d.sink = ? AND d.state = 'pending' AND {{queue}} AND d.due_at <= ?
+ ORDER BY d.due_at {{way}}, d.id {{way}} LIMIT ?"""  # noqa: S608 - constants of ours
+_DUE_FRESH, _DUE_REPLAY = _DUE.format(queue="d.replay = 0", way=""), _DUE.format(queue="d.replay > 0", way="")
+_DUE_LAST = _DUE.format(queue="d.replay = 0", way="DESC")
+# Many rows with one call each, their numbers as one text: the loop is SQLite's, and lets go of Python's lock once.
+_LEASE = """
 UPDATE delivery SET attempt = attempt + 1, tries = tries + 1, due_at = ?, owner = ?
- WHERE id IN (SELECT id FROM delivery WHERE sink = ? AND state = 'pending' AND {queue} AND due_at <= ?
-               ORDER BY due_at, id LIMIT ?)
-RETURNING id, route, sink, attempt, tries, replay, replay_at, event"""
-_CLAIM_FRESH, _CLAIM_REPLAY = _CLAIM.format(queue="replay = 0"), _CLAIM.format(queue="replay > 0")
-_EVENT = f"SELECT {EVENT_COLUMNS} FROM event e WHERE e.seq = ?"  # noqa: S608 - a constant of ours
+ WHERE id IN (SELECT value FROM json_each(?))"""
+_ARRIVED = """
+UPDATE delivery SET state = 'delivered', due_at = NULL, owner = NULL, settled_at = ?1, receipt = result.value ->> 2,
+                    reason = '', detail = ''
+  FROM json_each(?2) result
+ WHERE delivery.id = result.value ->> 0 AND attempt = result.value ->> 1 AND state = 'pending'
+RETURNING delivery.id, order_key IS NOT NULL"""
 _RETRY = """
 UPDATE delivery SET due_at = ?, owner = NULL, tries = ?, reason = ?, detail = ?
- WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key, replay > 0"""
+ WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING order_key IS NOT NULL"""
 _FINISH = """
 UPDATE delivery SET state = ?, due_at = NULL, owner = NULL, settled_at = ?, receipt = ?, reason = ?, detail = ?
- WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING sink, order_key, replay > 0"""
+ WHERE id = ? AND attempt = ? AND state = 'pending' RETURNING order_key IS NOT NULL"""
 _FAILURE = "INSERT OR REPLACE INTO failure (delivery, attempt, at, reason, detail) VALUES (?, ?, ?, ?, ?)"
+# As old as its event, not as its turn: else a backlog of long meetings would look as new as what comes in meanwhile.
 _WAKE = """
-UPDATE delivery SET due_at = max(?, coalesce(replay_at, 0))
- WHERE id = (SELECT id FROM delivery WHERE sink = ? AND order_key = ? AND state = 'pending' AND {queue}
-              ORDER BY {first} LIMIT 1)
-   AND due_at IS NULL"""
-_WAKE_FRESH = _WAKE.format(queue="replay = 0", first="id")
-_WAKE_REPLAY = _WAKE.format(queue="replay > 0", first="event")
+UPDATE delivery
+   SET due_at = coalesce(replay_at, min(?1, (SELECT received_at FROM event WHERE seq = delivery.event)))
+ WHERE due_at IS NULL AND id IN (
+    SELECT iif(done.replay = 0,
+               (SELECT id FROM delivery WHERE sink = done.sink AND order_key = done.order_key
+                                          AND state = 'pending' AND replay = 0 ORDER BY id LIMIT 1),
+               (SELECT id FROM delivery WHERE sink = done.sink AND order_key = done.order_key
+                                          AND state = 'pending' AND replay > 0 ORDER BY event LIMIT 1))
+      FROM delivery done WHERE done.id IN (SELECT value FROM json_each(?2)))"""
 _NEXT_DUE = """
 SELECT min(due_at) FROM (
     SELECT min(due_at) AS due_at FROM delivery
@@ -59,20 +74,32 @@ UPDATE delivery SET due_at = max(?2, coalesce(replay_at, 0))
 
 
 def claim(
-    connection: apsw.Connection, sink: str, *, limit: int, now: datetime, lease: timedelta, owner: str
+    connection: apsw.Connection, sink: str, *, limit: int, newest: int, now: datetime, lease: timedelta, owner: str
 ) -> Sequence[Delivery]:
-    """Lease what is due, oldest first, and replays after everything else."""
-    until, due = to_micros(now + lease), to_micros(now)
-    rows: list[Row] = connection.execute(_CLAIM_FRESH, (until, owner, sink, due, limit)).fetchall()
-    rows.sort()  # RETURNING promises no order; ids are in the order of acceptance
+    """Lease what is due, oldest first but for the newest, and replays after everything else."""
+    due = to_micros(now)
+    rows: list[Row] = connection.execute(_DUE_FRESH, (sink, due, limit - newest)).fetchall()
+    if newest and len(rows) == limit - newest:
+        rows = _without_twins(rows + connection.execute(_DUE_LAST, (sink, due, newest)).fetchall())
+    rows.sort(key=_number)  # ids are in the order of acceptance
     if len(rows) < limit:
-        rows += sorted(connection.execute(_CLAIM_REPLAY, (until, owner, sink, due, limit - len(rows))).fetchall())
-    return [delivery(row[:-1], event(_event_row(connection, row[-1]))) for row in rows]
+        rows += sorted(connection.execute(_DUE_REPLAY, (sink, due, limit - len(rows))).fetchall(), key=_number)
+    if rows:
+        leased = orjson.dumps([row[0] for row in rows]).decode()
+        connection.execute(_LEASE, (to_micros(now + lease), owner, leased))
+    return [claimed(row) for row in rows]
 
 
 def settle(connection: apsw.Connection, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
     """Record verdicts; False where the fence says that the lease was lost."""
-    return [_settle_one(connection, delivery, verdict, to_micros(now)) for delivery, verdict in results]
+    at = to_micros(now)
+    if len({of.id for of, _ in results}) < len(results):  # one that stands there twice counts once
+        return [_settle_one(connection, of, verdict, at) for of, verdict in results]
+    arrived = _settle_arrived(connection, results, at)
+    return [
+        of.id in arrived if isinstance(verdict, Delivered) else _settle_one(connection, of, verdict, at)
+        for of, verdict in results
+    ]
 
 
 def next_due(connection: apsw.Connection, sink: str) -> int | None:
@@ -103,10 +130,25 @@ def bring_forward(connection: apsw.Connection, deliveries: Sequence[int], *, lat
     return brought
 
 
-def _event_row(connection: apsw.Connection, sequence: int) -> Row:
-    row: Row | None = connection.execute(_EVENT, (sequence,)).fetchone()
-    assert row is not None, "the foreign key keeps an event as long as its deliveries"  # noqa: S101
-    return row
+def _without_twins(rows: Sequence[Row]) -> list[Row]:
+    """Each once, where a backlog is so short that the newest are among the oldest."""
+    return list({row[0]: row for row in rows}.values())
+
+
+def _number(row: Row) -> int:
+    number: int = row[0]
+    return number
+
+
+def _settle_arrived(connection: apsw.Connection, results: Sequence[Settled], now: int) -> Set[int]:
+    """Record all of them that the sink has taken; which were recorded, by number."""
+    taken = [(of.id, of.attempt, quoted_text(each.receipt)) for of, each in results if isinstance(each, Delivered)]
+    if not taken:
+        return frozenset()
+    recorded: list[Row] = connection.execute(_ARRIVED, (now, orjson.dumps(taken).decode())).fetchall()
+    if ordered := [number for number, has_key in recorded if has_key]:
+        _wake(connection, ordered, now)
+    return {number for number, _ in recorded}
 
 
 def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | Retry | Dead, now: int) -> bool:
@@ -130,10 +172,14 @@ def _settle_one(connection: apsw.Connection, of: Delivery, verdict: Delivered | 
         return False
     if not isinstance(verdict, Delivered):
         _record(connection, of, verdict.failure, now)
-    if not isinstance(verdict, Retry) and settled[1] is not None:
-        sink, order_key, replay = settled
-        connection.execute(_WAKE_REPLAY if replay else _WAKE_FRESH, (now, sink, order_key))
+    if not isinstance(verdict, Retry) and settled[0]:
+        _wake(connection, [of.id], now)
     return True
+
+
+def _wake(connection: apsw.Connection, done: Sequence[int], now: int) -> None:
+    """Of each meeting in which one of these was settled, let the next one come due."""
+    connection.execute(_WAKE, (now, orjson.dumps(done).decode()))
 
 
 def _record(connection: apsw.Connection, of: Delivery, failure: Failure, now: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -11,6 +11,7 @@ from relay.model import Delivery, DeliveryState, Event, EventState
 from relay.payload import Defect
 from relay.records import AttemptRecord, DeliveryRecord, EventRecord
 
+T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 
 _MAX_TEXT = 1000
@@ -21,6 +22,10 @@ EVENT_COLUMNS = (
     "e.defect, e.headers, e.body"
 )
 _EVENT_WIDTH = EVENT_COLUMNS.count(",") + 1
+
+CLAIMED_COLUMNS = f"d.id, d.route, d.sink, d.attempt + 1, d.tries + 1, d.replay, d.replay_at, {EVENT_COLUMNS}"
+"""Of a delivery and its event, as the claim leaves them."""
+_CLAIMED_WIDTH = 7
 
 DELIVERY_COLUMNS = (
     "d.id, e.id, e.type, e.meeting, d.route, d.sink, d.state, d.attempt, d.tries, d.replay, d.due_at, d.settled_at, "
@@ -55,7 +60,8 @@ def headers_text(event: Event) -> str:
 
 def event(row: Row) -> Event:
     """The event of a row of `EVENT_COLUMNS`."""
-    return Event(
+    return _made(
+        Event,
         id=row[0],
         source=row[1],
         type=row[2],
@@ -72,6 +78,14 @@ def event(row: Row) -> Event:
     )
 
 
+def _made(kind: type[T], **fields: object) -> T:
+    """What calling it would make. A frozen dataclass assigns its fields one by one and the long way round, for each of
+    thousands of rows."""
+    made = object.__new__(kind)
+    vars(made).update(fields)
+    return made
+
+
 def _defect(word: str | None) -> Defect | None:
     """Of a word that a later version wrote the least is assumed; one row must not end the lane, and so the relay."""
     if word is None:
@@ -84,10 +98,12 @@ def event_record(row: Row) -> EventRecord:
     return EventRecord(event=event(row), state=EventState(row[_EVENT_WIDTH]), detail=row[_EVENT_WIDTH + 1])
 
 
-def delivery(claimed: Row, of: Event) -> Delivery:
-    """The delivery of a row id, route, sink, attempt, tries, replay, replay_at, and its event."""
-    id_, route, sink, attempt, tries, replay, replay_at = claimed
-    return Delivery(
+def claimed(row: Row) -> Delivery:
+    """The delivery of a row of `CLAIMED_COLUMNS`."""
+    id_, route, sink, attempt, tries, replay, replay_at = row[:_CLAIMED_WIDTH]
+    of = event(row[_CLAIMED_WIDTH:])
+    return _made(
+        Delivery,
         id=id_,
         event=of,
         route=route,
