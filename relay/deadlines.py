@@ -36,6 +36,8 @@ class Deadlines:
         """All have the same limit, so the first to begin is the first to be late."""
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Known from the first limit on: asking which loop runs costs a system call each time, up to Python 3.11."""
         self._next_look = 0.0
         self.lag = 0.0
         """Seconds by which the last look came too late, while anything is limited: so long the event loop took to come
@@ -43,7 +45,7 @@ class Deadlines:
 
     def begin(self) -> asyncio.Task[Any]:
         """The current task, which is cancelled at the limit unless it comes to the `end` before."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a time limit needs a task that it can interrupt")
         self._due[task] = monotonic() + self._seconds
@@ -81,4 +83,5 @@ class Deadlines:
 
     def _look_later(self) -> None:
         self._next_look = monotonic() + _LOOK
-        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_LOOK, self._look)

@@ -64,6 +64,10 @@ class Gate:
             return free
         return 1 if free > 0 and self._under_way == 0 and now >= self._probe_at else 0
 
+    def flows(self, now: float) -> bool:
+        """Whether all that there are slots for may be begun, and not a probe alone."""
+        return self.state is GateState.OPEN and now >= self._held_until and self._by_hand is None
+
     def wait(self, now: float) -> float:
         """Seconds until something may be tried again; zero for an open gate that nobody asked to wait."""
         if self._by_hand is not None:

@@ -1,7 +1,8 @@
 """A lane: one sink's own claims, concurrency, time-out, rate, gate and retries.
 
 It claims what is due, lets the sink deliver, decides what follows, and settles. Nothing of one lane is shared with any
-other (but the pace of sinks that post to one place), so that a sink in trouble troubles nobody else.
+other (but the pace of sinks that post to one place), so that a sink in trouble troubles nobody else. While a backlog
+goes, it claims ahead, so that no slot waits for a commit; see docs/decisions/0022.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
+from relay.deadlines import Deadlines
 from relay.errors import DeliveryError, Misconfigured, StoreUnavailable, Unavailable
 from relay.gate import Gate
+from relay.leases import Leases
 from relay.model import Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Settled, Verdict, Wish
 from relay.options import LaneOptions
 from relay.pace import Pace
@@ -36,6 +39,16 @@ _LAST_TRIES = 2
 _MOST_UNSETTLED = 1000
 """Results that may wait for the store; with more, nothing is begun. Far above what waits for one commit."""
 _UNSETTLED_PAUSE = 0.05
+_AHEAD_FROM = 16
+"""Lanes with fewer slots claim nothing ahead: whoever makes a lane narrow wants few to be out of others' reach."""
+_SLICE = 32
+"""So many attempts are begun before others in the event loop have their turn; a sender may be among them."""
+_MOMENT = 0.05
+"""Seconds; next to nothing beside a lease."""
+_NEWEST_SHARE = 4
+"""Of so many that are claimed one is the newest, not the oldest: what comes in waits for no backlog."""
+_STOPPED = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
+_NOT_BEGUN = Failure(reason=Reason.STOPPING, detail="it was claimed, and given back before it was begun")
 
 
 class Lane:
@@ -58,12 +71,18 @@ class Lane:
         self._sink = sink
         self._options = options
         self._shape = Shape.of(options)
+        self._shaped = not self._shape.changes_nothing
         self._outbox = outbox
         self._pace = pace
         self._telemetry = telemetry
         self._clock = clock
         self._rng = rng
         self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        """An attempt ended, or the lane shall: what waits for a free slot looks again."""
+        self._deadlines = Deadlines(options.timeout.total_seconds())
+        self._group: asyncio.TaskGroup
+        self._loop: asyncio.AbstractEventLoop
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: list[Settled] = []
         self._settled = asyncio.Event()
@@ -73,21 +92,24 @@ class Lane:
         self._held_told = 0.0
         self._crashes: Counter[int] = Counter()
         """How often a delivery that is not settled crashed in here."""
-        self._leased: dict[int, datetime] = {}
-        """Until when what is under way, or not settled yet, is ours; the oldest first."""
+        self._leases = Leases(length=options.lease, needed=options.timeout)
+        self._begun = 0
+        """Attempts that were begun in this turn of the event loop."""
+        self._look_again, self._looked = float("-inf"), clock.steady()
+        self._more = False
+        """Whether more was due than the last claim took."""
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
         self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
-            while not self._stopping.is_set():
-                now = self._clock.steady()
-                allowed = self._allowance(now)
-                if allowed <= 0:
-                    await self._until_allowed()
-                elif await self._begin(allowed, now, group) < allowed:
-                    await self._until_due()
+            self._group, self._loop = group, asyncio.get_running_loop()
+            try:
+                await self._claim_regularly()
+            finally:  # whatever ends it, nothing more is begun
+                self._stopping.set()
+            self._give_back_waiting(_NOT_BEGUN)
             if self._attempts:
                 await asyncio.wait(self._attempts)
             self._ended = True
@@ -101,6 +123,7 @@ class Lane:
     def stop(self) -> None:
         """Begin nothing new; what is under way ends within its time-out."""
         self._stopping.set()
+        self._changed.set()
 
     def obey(self, wish: Wish) -> None:
         """Pause or resume the sink as people want it. Each wish counts once: a failure may close the gate again."""
@@ -110,6 +133,7 @@ class Lane:
         if wish.paused:
             detail = f"by hand, at {wish.at:%Y-%m-%d %H:%M:%S} UTC; `relay sinks resume {self.name}` ends it"
             self.gate.pause(Failure(reason=Reason.PAUSED, detail=detail))
+            self._begin()
         else:
             self.gate.resume()
         self._tell_gate()
@@ -119,58 +143,118 @@ class Lane:
         for task in self._attempts:
             task.cancel()
 
-    def _allowance(self, now: datetime) -> int:
-        """How many attempts may be begun now."""
-        if len(self._results) >= _MOST_UNSETTLED or self._outlived(now):
+    async def _claim_regularly(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            wanted = self._wanted(self._clock.steady())
+            if wanted <= 0:
+                await self._until_allowed()
+            elif await self._claim(wanted) < wanted:
+                await self._until_due()
+
+    def _wanted(self, now: datetime) -> int:
+        """How many are to be claimed now."""
+        if len(self._results) >= _MOST_UNSETTLED or self._leases.outlived(now):
             return 0
-        seconds = asyncio.get_running_loop().time()
-        free = self._options.concurrency - len(self._attempts)
-        return self._pace.allowance(self.gate.allowance(free, seconds), seconds)
+        seconds = self._loop.time()
+        free = self._options.concurrency - len(self._attempts) - self._leases.waiting
+        if not self._claims_ahead(seconds):
+            return self._pace.allowance(self.gate.allowance(free, seconds), seconds)
+        ahead = self._options.concurrency
+        return free + ahead if 2 * (free + ahead) >= ahead else 0  # in gulps: each claim is a commit
 
-    def _outlived(self, now: datetime) -> bool:
-        """Whether a lease of ours has run out under our hands: the clock jumped, or the process was stopped for long.
+    def _claims_ahead(self, seconds: float) -> bool:
+        """Whether more than there are slots for may be claimed: begun within a time-out, or given back at once."""
+        wide = self._options.concurrency >= _AHEAD_FROM and not self._pace.limited
+        return self._more and wide and self.gate.flows(seconds)
 
-        A claim would take what is still under way once more; it ends within its time-out, and then all is well again.
-        """
-        return next(iter(self._leased.values()), now + self._options.lease) <= now
-
-    async def _begin(self, allowed: int, now: datetime, group: asyncio.TaskGroup) -> int:
-        """Claim up to so many and begin to deliver them; how many there were."""
-        lease = self._options.lease
-        loop = asyncio.get_running_loop()
-        self._pace.took(allowed, loop.time())  # before anything is awaited: another lane may share the pace
+    async def _claim(self, wanted: int) -> int:
+        """Claim up to so many; how many there were."""
+        lease, now = self._options.lease, self._clock.steady()
+        self._pace.took(wanted, self._loop.time())  # before anything is awaited: another lane may share the pace
         claimed: Sequence[Delivery] = ()
         try:
-            claimed = await self._outbox.claim(self.name, limit=allowed, now=now, lease=lease)
+            claimed = await self._outbox.claim(
+                self.name, limit=wanted, newest=wanted // _NEWEST_SHARE, now=now, lease=lease
+            )
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
             await self._pause(_STORE_PAUSE)
         finally:
-            self._pace.took(len(claimed) - allowed, loop.time())
-        for delivery in claimed:
-            self._leased[delivery.id] = now + lease
-            if self._stopping.is_set():
-                self._give_back(delivery)
-            else:
-                self._start(delivery, group)
+            self._pace.took(len(claimed) - wanted, self._loop.time())
+        self._more = len(claimed) == wanted
+        self._leases.claimed(claimed, at=now)
+        self._begin()
         return len(claimed)
 
-    def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        self.gate.begun()
-        task = group.create_task(self._attempt(delivery), name=f"attempt-{self.name}")
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+    def _begin(self) -> None:
+        """Begin what is claimed, as far as there are slots for it, and not too much in one turn. A gate that has closed
+        meanwhile lets at most a probe through; then the others are for whoever comes first when it opens."""
+        if not self._leases.waiting or self._stopping.is_set():
+            return
+        seconds = self._loop.time()
+        allowed = self.gate.allowance(self._options.concurrency - len(self._attempts), seconds)
+        while allowed > 0 and (delivery := self._next()) is not None:
+            task = self._group.create_task(self._work(delivery))
+            self._attempts.add(task)
+            task.add_done_callback(self._work_ended)
+            allowed -= 1
+        if not self.gate.flows(seconds):
+            self._give_back_waiting(_NOT_BEGUN)
+
+    async def _work(self, delivery: Delivery | None) -> None:
+        """One attempt, and further ones while what was claimed ahead waits: a task for each would cost more."""
+        while delivery is not None:
+            await self._attempt(delivery)
+            delivery = self._next() if self.gate.flows(self._loop.time()) else None
+
+    def _next(self) -> Delivery | None:
+        """The next one of those that wait, begun as far as the gate is concerned; None if it is others' turn first."""
+        while self._leases.waiting and self._begun < _SLICE and not self._stopping.is_set():
+            delivery = self._leases.next()
+            if 2 * self._leases.waiting <= self._options.concurrency:
+                self._changed.set()  # time to claim again
+            self._count_begun()
+            if self._leases.lasts(delivery, self._recently()):
+                self.gate.begun()
+                return delivery
+            self._give_back(delivery, _NOT_BEGUN)
+        return None
+
+    def _count_begun(self) -> None:
+        if self._begun == 0:
+            self._loop.call_soon(self._turn_over)
+        self._begun += 1
+
+    def _turn_over(self) -> None:
+        """Others in the event loop have had theirs."""
+        self._begun = 0
+        self._begin()
+
+    def _recently(self) -> datetime:
+        """What time it was at most a moment ago: to look for each of thousands would cost more than to begin it."""
+        seconds = self._loop.time()
+        if seconds >= self._look_again:
+            self._looked, self._look_again = self._clock.steady(), seconds + _MOMENT
+        return self._looked
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled():
+            self._begin()
+        self._changed.set()
 
     async def _until_allowed(self) -> None:
         """Wait for the gate, the pace or a free slot, whichever is in the way."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         closed = max(self.gate.wait(now), self._pace.wait(now))
-        if len(self._results) >= _MOST_UNSETTLED or (self._leased and not self._attempts):
+        at_work = self._attempts or self._leases.waiting
+        if len(self._results) >= _MOST_UNSETTLED or (self._leases.held and not at_work):
             await self._pause(_UNSETTLED_PAUSE)
-        elif closed > 0 or not self._attempts:
+        elif closed > 0 or not at_work:
             await self._pause(min(max(closed, 0.001), _POLL))
         else:  # every slot is taken, or the probe is under way
-            await self._or_stop(asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED))
+            await self._changed.wait()
 
     async def _until_due(self) -> None:
         """Wait until something may have come due."""
@@ -198,19 +282,18 @@ class Lane:
 
     async def _attempt(self, delivery: Delivery) -> None:
         """Deliver once, and note what follows. Never raises but when it is cancelled at the end of the drain."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self._loop.time()
         probe = self.gate.state is not GateState.OPEN
         try:
             verdict = await self._deliver(delivery, probe=probe)
         except asyncio.CancelledError:
-            self._give_back(delivery)
+            self._give_back(delivery, _STOPPED)
             self.gate.cancelled()
             raise
-        if not isinstance(verdict, Retry):
+        if self._crashes and not isinstance(verdict, Retry):
             del self._crashes[delivery.id]
         self._tell_gate()
-        self._telemetry.delivery_attempted(delivery, verdict, loop.time() - started)
+        self._telemetry.delivery_attempted(delivery, verdict, self._loop.time() - started)
         self._note(delivery, verdict)
 
     async def _deliver(self, delivery: Delivery, *, probe: bool) -> Verdict:
@@ -231,7 +314,7 @@ class Lane:
         """A bug of ours, or of a library. It may be this event's shape, so it must end, also as a probe; but not where
         all events crash alike."""
         crash = Unavailable(Reason.POISON, f"{type(error).__name__} inside the relay; see the log")
-        if not self.gate.crashed(delivery.event.id, crash.failure, asyncio.get_running_loop().time()):
+        if not self.gate.crashed(delivery.event.id, crash.failure, self._loop.time()):
             return self._decide(delivery, crash, free=True)
         self._crashes[delivery.id] += 1
         return self._decide(delivery, crash, free=False, crashes=self._crashes[delivery.id])
@@ -239,11 +322,10 @@ class Lane:
     async def _ask(self, delivery: Delivery) -> str | DeliveryError:
         """Let the sink deliver, and the gate know. A receipt, or why there is none."""
         try:
-            represented = represent(delivery, self._shape)
-            receipt = await self._within_time(represented)
+            receipt = await self._within_time(represent(delivery, self._shape) if self._shaped else delivery)
         except DeliveryError as error:
             last = delivery.tries >= self._options.retry.max_attempts
-            self.gate.failed(delivery.event.id, error, asyncio.get_running_loop().time(), last=last)
+            self.gate.failed(delivery.event.id, error, self._loop.time(), last=last)
             return error
         self.gate.succeeded()
         return receipt
@@ -272,22 +354,28 @@ class Lane:
             self._told = self.gate.state
             self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
 
-    def _give_back(self, delivery: Delivery) -> None:
+    def _give_back(self, delivery: Delivery, why: Failure) -> None:
         """End the lease at once; nothing was learnt, and nothing is burnt."""
-        failure = Failure(reason=Reason.STOPPING, detail="the relay stopped during the attempt")
-        self._note(delivery, Retry(failure=failure, at=self._clock.steady(), counted=False))
+        self._note(delivery, Retry(failure=why, at=self._clock.steady(), counted=False))
+
+    def _give_back_waiting(self, why: Failure) -> None:
+        while self._leases.waiting:
+            self._give_back(self._leases.next(), why)
 
     async def _within_time(self, delivery: Delivery) -> str:
+        task = self._deadlines.begin()
         try:
-            async with asyncio.timeout(self._options.timeout.total_seconds()):
-                return await self._sink.deliver(delivery)
-        except TimeoutError as error:
-            detail = f"no result within {self._options.timeout.total_seconds():g} s; it may have arrived all the same"
-            raise Unavailable(Reason.TIMEOUT, detail) from error
+            return await self._sink.deliver(delivery)
         except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if self._deadlines.passed(task):
+                limit = f"{self._options.timeout.total_seconds():g} s"
+                detail = f"no result within {limit}; it may have arrived all the same"
+                raise Unavailable(Reason.TIMEOUT, detail) from error
+            if task.cancelling():
                 raise
             raise Unavailable(Reason.RESET, "the sink's client gave up by itself; it may have arrived") from error
+        finally:
+            self._deadlines.end(task)
 
     def _note(self, delivery: Delivery, verdict: Verdict) -> None:
         self._results.append((delivery, verdict))
@@ -318,5 +406,5 @@ class Lane:
             raise
         now = self._clock.now()
         for (delivery, verdict), done in zip(results, recorded, strict=True):
-            self._leased.pop(delivery.id, None)
+            self._leases.settled(delivery)
             self._telemetry.delivery_settled(delivery, verdict, recorded=done, now=now)

@@ -22,6 +22,11 @@ class Pace:
         self._burst = 1.0 if rate is None else max(1.0, rate.per_second)
         self._tokens = min(self._tokens, self._burst)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a rate to keep to."""
+        return self._per_second is not None
+
     def allowance(self, wanted: int, now: float) -> int:
         """How many of the wanted may go now."""
         if self._per_second is None:
