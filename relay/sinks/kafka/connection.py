@@ -11,6 +11,7 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
+from relay.deadlines import Deadlines
 from relay.errors import DeliveryError, Unavailable
 from relay.model import Reason
 from relay.sinks.kafka.errors import explain_start, refusal
@@ -48,6 +49,7 @@ class Connection:
         self._servers = ", ".join(settings["bootstrap_servers"])
         self._tls = tls
         self._seconds = seconds
+        self._deadlines = Deadlines(seconds)
         self._patience = min(_TOPIC_SECONDS, seconds * _TOPIC_SHARE)
         self._current: Producer | None = None
         self._start: asyncio.Task[Producer] | None = None
@@ -63,16 +65,20 @@ class Connection:
             TimeoutError: no acknowledgement in time; the record may be written all the same.
             KafkaError, TooLargeTogether: it was refused.
         """
-        deadline = asyncio.get_running_loop().time() + self._seconds
-        producer = self._current or await self._started()
+        producer = self._current
+        task = self._deadlines.begin()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await producer.write(record, patience=self._patience, alone=alone)
-        except TimeoutError:
-            producer.broken = True
-            raise
+            producer = producer or await self._started()
+            return await producer.write(record, patience=self._patience, alone=alone)
+        except asyncio.CancelledError as error:
+            if not self._deadlines.passed(task):
+                raise
+            if producer is not None:
+                producer.broken = True
+            raise TimeoutError from error
         finally:
-            if producer.broken:
+            self._deadlines.end(task)
+            if producer is not None and producer.broken:
                 self._retire(producer)
 
     async def close(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from string import Formatter
+from typing import NamedTuple
 
-from relay.cloudevents import attributes, content_type
+from relay.cloudevents import SPEC_VERSION, content_type, moment
 from relay.errors import Misconfigured
 from relay.expression import Expression, ExpressionError
-from relay.model import Delivery, Event, Reason, value
+from relay.model import Delivery, Event, Reason
 from relay.vocabulary import KNOWN_TYPES, type_label
 
 _TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
@@ -21,8 +23,7 @@ _TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
 _PLACEHOLDERS = frozenset({"type", "source"})
 
 
-@value
-class Record:
+class Record(NamedTuple):
     """One message."""
 
     topic: str
@@ -37,17 +38,12 @@ def record_of(delivery: Delivery, *, topic: str, key: str | Expression) -> Recor
     Raises:
         Misconfigured: the topic is too long with the name of the source in it.
     """
-    event = delivery.event
-    rendered = topic_of(topic, event_type=event.type, source=event.source)
-    if not _TOPIC.fullmatch(rendered):
-        hint = "shorten or rename `topic` or the source"
-        raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{rendered!r} is no topic name: {hint}", partly=True)
-    found = _key(key, event)
+    found = _key(key, delivery.event)
     return Record(
-        topic=rendered,
-        key=None if found is None else found.encode(),
-        body=delivery.body,
-        headers=_headers(delivery),
+        _rendered(topic, delivery.event) if "{" in topic else topic,
+        None if found is None else found.encode(),
+        delivery.body,
+        _headers(delivery),
     )
 
 
@@ -77,6 +73,14 @@ def topic_of(topic: str, *, event_type: str, source: str) -> str:
     return _render(topic, type_label(event_type), source)
 
 
+def _rendered(topic: str, event: Event) -> str:
+    rendered = topic_of(topic, event_type=event.type, source=event.source)
+    if not _TOPIC.fullmatch(rendered):
+        hint = "shorten or rename `topic` or the source"
+        raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{rendered!r} is no topic name: {hint}", partly=True)
+    return rendered
+
+
 def _render(topic: str, label: str, source: str) -> str:
     return topic.replace("{type}", label).replace("{source}", source)
 
@@ -104,8 +108,21 @@ def _evaluated(rule: Expression, event: Event) -> str | None:
 
 
 def _headers(delivery: Delivery) -> list[tuple[str, bytes]]:
-    headers = {f"ce_{name}": text for name, text in attributes(delivery).items()}
-    headers |= {"content-type": content_type(delivery), "relay_route": delivery.route}
+    event = delivery.event
+    headers = [
+        ("ce_id", event.id.encode()),
+        ("ce_time", moment(event.received_at).encode()),
+        *_common_headers(event.source, event.type, content_type(delivery), delivery.route),
+    ]
+    if event.meeting:
+        headers.append(("ce_subject", event.meeting.encode()))
     if delivery.replay > 0:
-        headers["relay_replay"] = str(delivery.replay)
-    return [(name, text.encode()) for name, text in headers.items()]
+        headers.append(("relay_replay", str(delivery.replay).encode()))
+    return headers
+
+
+@lru_cache(maxsize=1024)
+def _common_headers(source: str, event_type: str, content: str, route: str) -> Sequence[tuple[str, bytes]]:
+    """Those that thousands of messages share."""
+    common = {"ce_source": source, "ce_type": event_type, "ce_specversion": SPEC_VERSION, "content-type": content}
+    return [(name, text.encode()) for name, text in (common | {"relay_route": route}).items()]

@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -32,7 +33,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
-from aiokafka.structs import RecordMetadata
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from relay.sinks.kafka.message import Record
 
@@ -63,6 +65,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         """It must get no more records."""
         self.retired = False
         """It is being closed."""
+        self._new_future = asyncio.get_running_loop().create_future
         self._under_way = 0
         self._idle = asyncio.Event()
         self._acknowledged = 0
@@ -79,7 +82,8 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         acknowledged = self._acknowledged
         self._under_way += 1
         try:
-            await self._find(record.topic, patience)
+            if not self.client.cluster.partitions_for_topic(record.topic):
+                await self._find(record.topic, patience)
             metadata = await self._send_and_wait(record, alone=alone)
         except asyncio.CancelledError:
             # Given up by the one who waits. If nothing at all was acknowledged meanwhile, the broker hangs.
@@ -112,10 +116,8 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         await end(self._tasks())
 
     async def _find(self, topic: str, patience: float) -> None:
-        """Return if the topic is there; ask the cluster only if that is not known yet."""
+        """Ask the cluster for a topic that is not known yet; return as soon as it is there."""
         cluster = self.client.cluster
-        if cluster.partitions_for_topic(topic):
-            return
         self.client.add_topic(topic)
         answered = False
         for share in _LOOKS:
@@ -144,10 +146,27 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
             raise
 
     async def _send(self, record: Record) -> asyncio.Future[RecordMetadata]:
-        future: asyncio.Future[RecordMetadata] = await self.send(
-            record.topic, value=record.body, key=record.key, headers=record.headers
-        )
+        """What aiokafka's `send` does, where the topic is known and there are no transactions."""
+        _, key, body, headers = record
+        self._serialize(key, body, headers)  # nothing to serialize: it looks at the size
+        partition = self._place(record)
+        accumulator = self._message_accumulator
+        queued = accumulator._batches.get(partition)  # noqa: SLF001
+        future: asyncio.Future[RecordMetadata] | None = None
+        if queued and not accumulator._closed and accumulator._exception is None:  # noqa: SLF001
+            future = queued[-1].append(key, body, None, self._new_future, headers=headers)
+        if future is None:  # the first of a batch, or there is no more room in the last one
+            seconds = self._request_timeout_ms / 1000
+            future = await accumulator.add_message(partition, key, body, seconds, headers=headers)
         return future
+
+    def _place(self, record: Record) -> TopicPartition:
+        """As every client of Kafka chooses it, but each key is hashed once: in pure Python that is slow."""
+        topic, key, body, _ = record
+        if key is None:
+            return TopicPartition(topic, self._partition(topic, None, None, None, key, body))
+        partitions: Sequence[int] = list(self._metadata.partitions_for_topic(topic))
+        return TopicPartition(topic, partitions[_hashed(key) % len(partitions)])
 
     async def _send_alone(self, record: Record) -> asyncio.Future[RecordMetadata]:
         partition = self._partition(record.topic, None, None, None, record.key, record.body)
@@ -188,6 +207,12 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         open_ones = [reader() for reader in readers if isinstance(reader, weakref.ref)]
         ours = self.client._client_id  # noqa: SLF001
         return [each for each in open_ones if isinstance(each, AIOKafkaConnection) and each._client_id is ours]  # noqa: SLF001
+
+
+@lru_cache(maxsize=4096)
+def _hashed(key: bytes) -> int:
+    positive: int = murmur2(key) & 0x7FFFFFFF
+    return positive
 
 
 def _local(task: asyncio.Task[Any], name: str) -> object:
