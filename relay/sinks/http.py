@@ -114,7 +114,9 @@ class HttpSink:
         self._now = (clock or SystemClock()).now
         self._keys = options.signing_keys
         self._url = str(options.url)
-        self._fixed = {header.lower(): text.get_secret_value() for header, text in options.headers.items()}
+        given = {header.lower(): text.get_secret_value() for header, text in options.headers.items()}
+        self._given = frozenset(given)
+        self._fixed = {"user-agent": f"dyte-relay/{__version__}"} | given
         self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, delivery: Delivery) -> str:
@@ -125,7 +127,8 @@ class HttpSink:
                 request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response:
                 status, asked = response.status, response.headers.get("retry-after")
-                await self._drain(response)
+                if not response.content.is_eof():  # nearly always all of it is here by now
+                    await self._drain(response)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _connection_failure(error) from error
         failure = outcome(status, asked, now=self._now())
@@ -177,7 +180,6 @@ class HttpSink:
     def _headers(self, delivery: Delivery) -> dict[str, str]:
         headers = self._fixed | {
             "content-type": content_type(delivery),
-            "user-agent": self._fixed.get("user-agent", f"dyte-relay/{__version__}"),
             "webhook-id": delivery.event.id,
             "relay-route": delivery.route,
             "relay-attempt": str(delivery.attempt),
@@ -195,7 +197,7 @@ class HttpSink:
         return headers
 
     def _secret_headers(self, headers: Collection[str]) -> list[str]:
-        return [name for name in headers if name in self._fixed or name == "webhook-signature"]
+        return [name for name in headers if name in self._given or name == "webhook-signature"]
 
     @staticmethod
     async def _drain(response: aiohttp.ClientResponse) -> None:
