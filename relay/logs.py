@@ -65,15 +65,35 @@ class _Unblocked(QueueHandler):
         return record  # same process: nothing needs to be pickled, and `extra` stays as it is
 
 
-def start(style: Literal["json", "text"], level: str, *, on_drop: Callable[[], None] = lambda: None) -> QueueListener:
+class _Of:
+    """Marks each line with the worker that says it."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
+
+
+def start(
+    style: Literal["json", "text"],
+    level: str,
+    *,
+    on_drop: Callable[[], None] = lambda: None,
+    worker: int | None = None,
+) -> QueueListener:
     """Send the log to standard error through a thread of its own; `stop` it at the end. `on_drop` is called for each
-    line that finds no place."""
+    line that finds no place. With `worker` each line bears its number."""
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     queue: Queue[logging.LogRecord] = Queue(_QUEUE_LINES)
     listener = QueueListener(queue, output)
     root = logging.getLogger()
-    root.handlers = [_Unblocked(queue, on_drop)]
+    handler = _Unblocked(queue, on_drop)
+    if worker is not None:
+        handler.addFilter(_Of(worker))
+    root.handlers = [handler]
     root.setLevel(level.upper())
     for name in ("aiokafka", "aiohttp.server", "aiohttp.access", "slack_sdk", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiohttp.server" else logging.ERROR)

@@ -42,29 +42,46 @@ T = TypeVar("T")
 class SqliteStore:
     """A `Store` in one file. Open it with `open`, in the event loop that will use it."""
 
-    def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection, room: Room) -> None:
+    def __init__(
+        self,
+        path: Path,
+        writing: apsw.Connection,
+        reading: apsw.Connection,
+        room: Room,
+        *,
+        owner: str | None = None,
+        moves_log: bool = True,
+    ) -> None:
         self._path = path
         self._room = room
         self._closed = False
-        self._owner = new_owner()
+        self._owner = owner or new_owner()
         self._presence: Presence | None = None
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
         self._writer = Writer(writing, on_commit=self._committed)
-        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer)
+        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log)
 
     @classmethod
     async def open(
-        cls, path: Path, *, create: bool = True, min_free: int = 0, measured_by: FreeBytes = free_bytes
+        cls,
+        path: Path,
+        *,
+        create: bool = True,
+        min_free: int = 0,
+        measured_by: FreeBytes = free_bytes,
+        owner: str | None = None,
+        moves_log: bool = True,
     ) -> SqliteStore:
         """Open or create the file; raises StartError or StoreUnusable. With less than `min_free` bytes of free space
-        no event is accepted."""
+        no event is accepted. Without `moves_log` another process does the checkpoints."""
         writing = await asyncio.to_thread(open_file, path, create=create)
         room = Room(path.parent, min_free=min_free, measured_by=measured_by)
         await asyncio.to_thread(room.measure)
-        return cls(path, writing, await asyncio.to_thread(connect, path), room)
+        reading = await asyncio.to_thread(connect, path)
+        return cls(path, writing, reading, room, owner=owner, moves_log=moves_log)
 
     # Intake
 
@@ -108,6 +125,10 @@ class SqliteStore:
             return
         finally:
             hint.clear()
+
+    def wake(self, sink: str) -> None:
+        """See `Outbox.wake`."""
+        self._hint(sink).set()
 
     async def next_due(self, sink: str) -> datetime | None:
         """See `Outbox.next_due`."""
@@ -235,6 +256,10 @@ class SqliteStore:
             if not alone:
                 return 0
             return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
+
+    async def release(self, owner: str, *, now: datetime) -> int:
+        """See `Store.release`."""
+        return await self._writer.submit(partial(outbox.release, now=to_micros(now), owner=owner))
 
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""

@@ -26,13 +26,15 @@ _MEASURE_EVERY = 0.5
 class Upkeep:
     """Goes on until it is ended."""
 
-    def __init__(self, path: Path, room: Room, *, read: Read, writer: Writer) -> None:
+    def __init__(self, path: Path, room: Room, *, read: Read, writer: Writer, moves_log: bool = True) -> None:
+        """Without `moves_log` another process moves it, and here it is looked at only."""
         self.log_bytes = log_bytes(path)
         self.listeners: list[Callable[[Checkpoint], None]] = []
         self._path = path
         self._room = room
         self._read = read
         self._writer = writer
+        self._moves_log = moves_log
         self._tasks = [
             asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
             asyncio.create_task(self._measure_regularly(), name="store-room"),
@@ -47,6 +49,8 @@ class Upkeep:
     def checkpoint(self, connection: apsw.Connection) -> Checkpoint:
         """Move the log, and look what that has left."""
         try:
+            if not self._moves_log:
+                return Checkpoint.OK
             return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle))
         finally:
             self.log_bytes = log_bytes(self._path)
@@ -63,7 +67,7 @@ class Upkeep:
                     self._writer.give_up(error)
             except OSError:  # the log could not be looked at; it is at the next turn
                 ended = Checkpoint.FAILED
-            for listener in self.listeners:
+            for listener in self.listeners if self._moves_log else ():
                 listener(ended)
 
     async def _measure_regularly(self) -> None:
