@@ -89,6 +89,7 @@ class App(Lifetime):
             min_free=config.gateway.min_free,
             owner=None if share is None else share.owner,
             upkeep=share is None,
+            takes_turns=share is not None,
         )
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
@@ -115,9 +116,13 @@ class App(Lifetime):
         intake = self.store if share is None else share.bells.join(self.store)
         self._gateway = Gateway(options, self.parts.rules, intake, telemetry=self.telemetry, clock=self._clock)
         self._public = public_runner(self._gateway, options, self.telemetry)
-        sockets = () if share is None else share.sockets
         self.gateway_address = await listen(
-            self._public, "gateway", options.listen, until=self._stack, idle=self._gateway.idle, sockets=sockets
+            self._public,
+            "gateway",
+            options.listen if share is None else share.listen,
+            until=self._stack,
+            idle=self._gateway.idle,
+            beside_others=share is not None,
         )
 
     async def _stand_alone(self, config: Config) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -55,12 +55,12 @@ async def listen(
     *,
     until: AsyncExitStack,
     idle: Callable[[], Awaitable[None]] | None = None,
-    sockets: Sequence[socket.socket] = (),
+    beside_others: bool = False,
 ) -> Address:
     """Begin to listen, and end it with the stack; where it listens.
 
-    With `idle`, what is at work when the end comes is waited for. `part` names the side in relay.yaml. With `sockets`,
-    which somebody has opened there, these are used.
+    With `idle`, what is at work when the end comes is waited for. `part` names the side in relay.yaml. `beside_others`
+    listens where other processes do, too; the system gives each of them its part of the connections.
 
     Raises:
         StartError: it cannot listen there; the message says why.
@@ -68,10 +68,10 @@ async def listen(
     address = parse_address(where)
     await runner.setup()
     until.push_async_callback(runner.cleanup)
-    sites: Sequence[web.BaseSite] = [web.SockSite(runner, each, backlog=_BACKLOG) for each in sockets]
     try:
-        for site in sites or [web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG)]:
-            await site.start()
+        await web.TCPSite(
+            runner, address.host, address.port, backlog=_BACKLOG, reuse_port=beside_others or None
+        ).start()
     except OSError as error:
         raise StartError(_cannot_listen(part, where, error)) from error
     if idle is not None:
@@ -79,39 +79,42 @@ async def listen(
     return Address(host=address.host, port=runner.addresses[0][1])
 
 
-async def open_sockets(part: str, where: str) -> list[socket.socket]:
-    """Open what several processes are to listen on together: one socket for each address of the host.
+async def reserve(part: str, where: str, *, until: AsyncExitStack) -> Address:
+    """See to it that several processes of ours, and nobody else, can listen there; where that is, with a port that is
+    no longer 0. Nothing is listened to yet.
 
     Raises:
         StartError: that is not possible; the message says why.
     """
-    address, opened = parse_address(where), list[socket.socket]()
+    address = parse_address(where)
+    port = address.port
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, *_, target in dict.fromkeys(found):
-            opened.append(_bound(family, target))
+            host, _, *rest = target
+            if port:
+                _bound(family, (host, port, *rest), alone=True).close()  # who listens there already does not share
+            holder = _bound(family, (host, port, *rest), alone=False)
+            until.callback(holder.close)
+            port = holder.getsockname()[1]
     except OSError as error:
-        for each in opened:
-            each.close()
         raise StartError(_cannot_listen(part, where, error)) from error
-    return opened
+    return Address(host=address.host, port=port)
 
 
-def _bound(family: int, target: tuple[Any, ...]) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_STREAM)
+def _bound(family: int, target: tuple[Any, ...], *, alone: bool) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if alone else socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind(target)
-        opened.listen(_BACKLOG)  # two may bind to one address, but only one can listen
-        opened.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(target)
     except OSError:
-        opened.close()
+        bound.close()
         raise
-    return opened
+    return bound
 
 
 def _cannot_listen(part: str, where: str, error: OSError) -> str:

@@ -6,9 +6,8 @@ process only, and sinks that share a pace live together.
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from relay.config import Config
@@ -37,8 +36,8 @@ class Share:
     """The name under which it holds leases."""
     lanes: Mapping[str, int]
     """The number of the worker that has the lane, by sink."""
-    sockets: Sequence[socket.socket]
-    """Where it takes webhooks in; others listen there too."""
+    listen: str
+    """Where it takes webhooks in, as all others do."""
     bells: Bells
 
     @property

@@ -9,7 +9,7 @@ import asyncio
 import pickle
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from relay.admin import Readiness
@@ -31,8 +31,8 @@ class Begin:
     config: Config
     lanes: Mapping[str, int]
     """The number of the worker that has the lane, by sink."""
-    sockets: Sequence[int]
-    """Where it takes webhooks in."""
+    listen: str
+    """Where it takes webhooks in, as all others do."""
     bell: int
     """Where it hears that it has something to do."""
     bells: Mapping[int, int]
@@ -110,7 +110,7 @@ class Channel:
     def send(self, message: ToWorker | ToSupervisor) -> None:
         """Say it; where nobody is there any more, nobody hears it."""
         if not self._writer.is_closing():
-            self._writer.write(packed(message))
+            self._writer.write(_packed(message))
 
     async def receive(self) -> ToWorker | ToSupervisor | None:
         """The next word; None: the other one is gone."""
@@ -130,25 +130,7 @@ class Channel:
             return  # the other one was gone before it had heard all of it
 
 
-def packed(message: ToWorker | ToSupervisor) -> bytes:
+def _packed(message: ToWorker | ToSupervisor) -> bytes:
     """The bytes of a message."""
     data = pickle.dumps(message)
     return _LENGTH.pack(len(data)) + data
-
-
-def read_now(end: socket.socket) -> ToWorker | ToSupervisor | None:
-    """The next word, for who has no event loop yet; None: the other one is gone."""
-    with end.makefile("rb", buffering=0) as stream:
-        head = _exactly(stream, _LENGTH.size)
-        data = b"" if head is None else _exactly(stream, _LENGTH.unpack(head)[0])
-    return pickle.loads(data) if data else None  # noqa: S301 - see Channel
-
-
-def _exactly(stream: object, size: int) -> bytes | None:
-    data = b""
-    while len(data) < size:
-        more = stream.read(size - len(data))  # type: ignore[attr-defined]
-        if not more:
-            return None
-        data += more
-    return data

@@ -247,7 +247,7 @@ class Crew:
 def _spawn(channel: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
     """A fresh interpreter: what threads and loops this one has is of no use there. In a group of its own, because a
     terminal's Ctrl-C is for us to pass on."""
-    files = [channel.fileno(), *begin.sockets, begin.bell, *begin.bells.values()]
+    files = [channel.fileno(), begin.bell, *begin.bells.values()]
     return subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-P", "-m", "relay.workers.worker", str(channel.fileno()), f"{begin.number}/{begin.workers}"],
         pass_fds=files,

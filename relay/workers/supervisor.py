@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -17,11 +16,11 @@ from relay.admin import Readiness
 from relay.app import admin_side, check_fixed, recover
 from relay.assembly import Assembly
 from relay.clock import SystemClock
-from relay.config import Address, Config, parse_address
+from relay.config import Address, Config
 from relay.errors import StoreUnavailable
 from relay.housekeeping import BacklogCount, Housekeeping
 from relay.lifetime import Lifetime
-from relay.listening import listen, open_sockets, private_runner
+from relay.listening import listen, private_runner, reserve
 from relay.ports import Clock
 from relay.server import check_library
 from relay.share import deal, lanes_of
@@ -65,7 +64,6 @@ class Supervisor(Lifetime):
         self._log_level = log_level
         self._sums = Sums(telemetry.registry)
         self._dealt: Mapping[str, int] = {}
-        self._sockets: list[socket.socket] = []
         self._bells = {number: pair() for number in range(1, workers + 1)}
         self._stack.callback(self._close_bells)
 
@@ -79,7 +77,9 @@ class Supervisor(Lifetime):
 
     async def _start(self, config: Config) -> None:
         check_library()
-        self.store = await open_store(config.store.get_secret_value(), min_free=config.gateway.min_free)
+        self.store = await open_store(
+            config.store.get_secret_value(), min_free=config.gateway.min_free, takes_turns=True
+        )
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
         self.store.on_checkpoint(self.telemetry.checkpointed)
@@ -93,12 +93,9 @@ class Supervisor(Lifetime):
         await self._answer_monitoring(config)
         housekeeping = Housekeeping(self.store, config=lambda: self.config, clock=self._clock, telemetry=self.telemetry)
         self._watch(housekeeping.run(), "housekeeping")
-        self._sockets = await open_sockets("gateway", config.gateway.listen)
-        self.gateway_address = Address(
-            host=parse_address(config.gateway.listen).host, port=self._sockets[0].getsockname()[1]
-        )
+        self.gateway_address = await reserve("gateway", config.gateway.listen, until=self._stack)
         self.crew = Crew(self._workers, self, restarted=self.telemetry.worker_restarted)
-        self._stack.push_async_callback(self._stop_workers)
+        self._stack.push_async_callback(self.crew.stop)
         await self.crew.start()
         self._watch(self.crew.failed(), "workers")
 
@@ -108,12 +105,6 @@ class Supervisor(Lifetime):
             config.admin, self.store, exposition=self._exposition, readiness=self.readiness, clock=self._clock
         )
         self.admin_address = await listen(private_runner(admin), "admin", config.admin.listen, until=self._stack)
-
-    async def _stop_workers(self) -> None:
-        """Nobody new comes in; who is here is answered by the worker who has him."""
-        for each in self._sockets:
-            each.close()
-        await self.crew.stop()
 
     def kill(self) -> None:
         """See `Lifetime.kill`."""
@@ -139,7 +130,7 @@ class Supervisor(Lifetime):
             owner=owner,
             config=self.config,
             lanes=self._lanes,
-            sockets=[each.fileno() for each in self._sockets],
+            listen=str(self.gateway_address),
             bell=self._bells[number][0].fileno(),
             bells={other: ends[1].fileno() for other, ends in self._bells.items() if other != number},
             log_style=self._log_style,

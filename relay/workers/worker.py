@@ -83,7 +83,7 @@ class Worker:
             workers=begin.workers,
             owner=begin.owner,
             lanes=begin.lanes,
-            sockets=[socket.socket(fileno=each) for each in begin.sockets],
+            listen=begin.listen,
             bells=bells,
         )
 

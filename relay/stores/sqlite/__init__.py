@@ -33,6 +33,7 @@ from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.presence import Presence
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.rows import from_micros, to_micros
+from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer
 
@@ -51,6 +52,7 @@ class SqliteStore:
         *,
         owner: str | None = None,
         moves_log: bool = True,
+        takes_turns: bool = False,
     ) -> None:
         self._path = path
         self._room = room
@@ -61,8 +63,10 @@ class SqliteStore:
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
-        self._writer = Writer(writing, on_commit=self._committed)
-        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log)
+        # One for each thread: those of one file would let both pass.
+        turns, self._turns = (Turns(path), Turns(path)) if takes_turns else (None, None)
+        self._writer = Writer(writing, on_commit=self._committed, turns=turns)
+        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log, turns=self._turns)
 
     @classmethod
     async def open(
@@ -74,14 +78,16 @@ class SqliteStore:
         measured_by: FreeBytes = free_bytes,
         owner: str | None = None,
         moves_log: bool = True,
+        takes_turns: bool = False,
     ) -> SqliteStore:
         """Open or create the file; raises StartError or StoreUnusable. With less than `min_free` bytes of free space
-        no event is accepted. Without `moves_log` another process does the checkpoints."""
+        no event is accepted. Without `moves_log` another process does the checkpoints; with `takes_turns` it
+        leaves others their turn to write, who must do the same."""
         writing = await asyncio.to_thread(open_file, path, create=create)
         room = Room(path.parent, min_free=min_free, measured_by=measured_by)
         await asyncio.to_thread(room.measure)
         reading = await asyncio.to_thread(connect, path)
-        return cls(path, writing, reading, room, owner=owner, moves_log=moves_log)
+        return cls(path, writing, reading, room, owner=owner, moves_log=moves_log, takes_turns=takes_turns)
 
     # Intake
 
@@ -309,6 +315,8 @@ class SqliteStore:
         await self._writer.close()
         await asyncio.to_thread(self._reader.shutdown)
         self._reading.close()
+        if self._turns is not None:
+            self._turns.close()
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
