@@ -64,7 +64,8 @@ class SqliteStore:
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
         # One for each thread: those of one file would let both pass.
-        turns, self._turns = (Turns(path), Turns(path)) if takes_turns else (None, None)
+        turns = Turns(path) if takes_turns else None
+        self._turns = Turns(path) if takes_turns else None
         self._writer = Writer(writing, on_commit=self._committed, turns=turns)
         self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log, turns=self._turns)
 
