@@ -7,13 +7,16 @@ READY := $(VENV)/.ready
 TEST_JOBS ?= -n 4 --dist loadgroup
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Pure rules: no loop, no socket, no clock. Every branch of them is tested.
-PURE := relay/cloudevents.py,relay/dyte.py,relay/expression.py,relay/gate.py,relay/pace.py,relay/payload.py,relay/publickey.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/standard_webhooks.py,relay/views.py,relay/sinks/address.py,relay/vocabulary.py
+PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
+
+# What `make bench-smoke` tries: all but what another one tries as well.
+SMOKE := accept,kafka,sinks,latency,drain,million
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool audit schema lock clean
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean bench bench-smoke bench-soak wrk
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(READY) ## the whole relay on embedded parts, with simulated meetings (KEEP=1 leaves it running)
 	@$(BIN)/relay demo $(if $(KEEP),--keep)
@@ -53,8 +56,18 @@ crash: $(READY) ## kill the relay CYCLES times under load and look for what it l
 fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)
 	@$(BIN)/python -m tests.fuzz --count $(or $(N),20000) $(if $(SEED),--seed $(SEED))
 
-bench-outage: $(READY) ## what a dead world costs the sender: answers with all sinks hung against healthy ones
-	@$(BIN)/python -m bench.outage
+bench: $(READY) ## measure the relay beside what one would write instead (ROUNDS=, SECONDS=, ONLY=accept,…)
+	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(ONLY),--only $(ONLY))
+
+bench-smoke: $(READY) ## a little of what `make bench` measures, to see that it works
+	@$(BIN)/python -m bench --short --only $(or $(ONLY),$(SMOKE))
+
+bench-soak: $(READY) ## whether the relay grows over millions of events (EVENTS=5000000)
+	@$(BIN)/python -m bench.soak $(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
+
+bench-outage: $(READY) ## how long the sender waits with sinks that are healthy, that hang, and that have a backlog
+	@$(BIN)/python -m bench --only latency
 
 bench-flood: $(READY) ## what thousands of forged webhooks a second cost the genuine ones
 	@$(BIN)/python -m bench.flood
@@ -68,8 +81,14 @@ kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and 
 kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no test waits for it
 	@$(BIN)/python -c 'from tests.kafka.real import jars; jars()'
 
+wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
+	@$(BIN)/python -m bench.wrk
+
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool
+
+asyncapi-parser: $(READY) ## fetch the AsyncAPI project's parser, which judges our AsyncAPI documents (needs npm)
+	@$(BIN)/python -m tests.asyncapi.parser
 
 audit: ## look the pinned dependencies up in the databases of known holes (needs the network)
 	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit

@@ -19,6 +19,7 @@ from relay.assembly import Assembly, Parts, changed_sinks
 from relay.clock import SystemClock
 from relay.config import Address, Config
 from relay.dispatch import Dispatcher
+from relay.drift import DriftAlarm, WatchedIntake
 from relay.errors import ConfigError, StartError, StoreUnavailable
 from relay.gateway import Gateway, Source
 from relay.housekeeping import BacklogCount, Housekeeping
@@ -113,7 +114,8 @@ class App(Lifetime):
         self._watch(self.dispatcher.failed(), "lanes")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
         options = config.gateway if share is None else config.gateway.shared_out(share.workers)
-        intake = self.store if share is None else share.bells.join(self.store)
+        accepting = self.store if share is None else share.bells.join(self.store)
+        intake = WatchedIntake(accepting, DriftAlarm(self.telemetry))
         self._gateway = Gateway(options, self.parts.rules, intake, telemetry=self.telemetry, clock=self._clock)
         self._public = public_runner(self._gateway, options, self.telemetry)
         self.gateway_address = await listen(

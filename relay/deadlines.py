@@ -36,6 +36,10 @@ class Deadlines:
         """All have the same limit, so the first to begin is the first to be late."""
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look = 0.0
+        self.lag = 0.0
+        """Seconds by which the last look came too late, while anything is limited: so long the event loop took to come
+        round, and so long whatever has just come in has waited."""
 
     def begin(self) -> asyncio.Task[Any]:
         """The current task, which is cancelled at the limit unless it comes to the `end` before."""
@@ -44,7 +48,7 @@ class Deadlines:
             raise RuntimeError("a time limit needs a task that it can interrupt")
         self._due[task] = monotonic() + self._seconds
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
+            self._look_later()
         return task
 
     def passed(self, task: asyncio.Task[Any]) -> bool:
@@ -61,6 +65,7 @@ class Deadlines:
 
     def _look(self) -> None:
         now = monotonic()
+        self.lag = max(0.0, now - self._next_look) if self._due else 0.0
         late = []
         for task, due in self._due.items():
             if due > now:
@@ -70,4 +75,10 @@ class Deadlines:
             del self._due[task]
             self._late.add(task)
             task.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look) if self._due else None
+        self._timer = None
+        if self._due:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._next_look = monotonic() + _LOOK
+        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)

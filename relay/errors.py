@@ -6,6 +6,7 @@ RelayError
 ├── StoreError                  the store could not do it
 │   ├── StoreUnavailable        busy, full, failing or closed: the sender gets 503 and tries again
 │   └── StoreUnusable           corrupt, too new, vulnerable: the process does not start
+├── ProviderError               the provider's API did not do what `relay webhooks` asked for
 └── DeliveryError               a sink did not take a delivery
     ├── Unavailable             maybe later: retried with back-off
     ├── Rejected                never this event: a dead letter at once
@@ -46,6 +47,21 @@ class StoreUnavailable(StoreError):
 
 class StoreUnusable(StoreError):
     """Not with this file; never recreated silently."""
+
+
+class ProviderError(RelayError):
+    """The provider's API did not do what it was asked; the message says what to do about it."""
+
+    def __init__(
+        self, message: str, *, status: int = 0, unsure: bool = False, retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        """What it answered; 0: nothing that counts."""
+        self.unsure = unsure
+        """True where it may have been done all the same."""
+        self.retry_after = retry_after
+        """How long it asked to be left alone; only of a 429."""
 
 
 class DeliveryError(RelayError):

@@ -12,20 +12,22 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Self
 
 import orjson
 from aiohttp import HttpVersion11, web
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from relay import dyte
 from relay.deadlines import Deadlines
 from relay.errors import StoreUnavailable
 from relay.identity import new_event_id
 from relay.model import Admission, Event, Quarantine, value
-from relay.options import Duration, Options, Secret, Size
+from relay.options import Duration, Options, Secret, Size, Unfit
 from relay.ports import Clock, Intake, Keys
 from relay.publickey import PublicKey
+from relay.registration.options import ApiOptions, ProviderName, keys_of, strange_keys
+from relay.registration.url import web_address
 from relay.reply import Reply
 from relay.routing import RouteTable
 from relay.telemetry import Telemetry
@@ -37,6 +39,9 @@ HARD_END = 2.5
 BODY_TIME = 1.5
 KEY_TIME = 1.0
 COMMIT_TIME = 1.0
+MOST_LAG = 1.0
+"""Seconds that the event loop may take to come round; above it an answer would come too late to count, and to refuse
+at once is what lets it catch up."""
 RETRY_AFTER = "2"
 """Seconds, told with every 503."""
 SERVER_NAME = "dyte-relay"
@@ -69,10 +74,15 @@ class GatewayOptions(Options):
 class SourceOptions(Options):
     """Who posts to us, on which path, and whose signature counts."""
 
-    provider: Literal["dyte", "realtimekit"] = "dyte"
+    provider: ProviderName = "dyte"
     """Whose public key to fetch; both header families are accepted from either."""
     path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]{1,255}$")
     """Path of the webhook; `/webhooks/<source name>` without it. May hold an unguessable part."""
+    public_url: Annotated[str, AfterValidator(web_address)] | None = None
+    """Where the sender reaches this source, for `relay webhooks`: `https://host`, and the source's path is added. With
+    a path of its own it is taken as it is, for a proxy that maps one to the other."""
+    api: ApiOptions | None = None
+    """The provider's API and the key to it, for `relay webhooks`."""
     public_key_url: str | None = None
     """Where to fetch the public key instead of at the provider. HTTPS, or loopback."""
     public_key: Secret | tuple[Secret, ...] = ()
@@ -95,6 +105,13 @@ class SourceOptions(Options):
         for key in given if isinstance(given, tuple) else (given,):
             PublicKey.read(key.get_secret_value())
         return given
+
+    @model_validator(mode="after")
+    def _key_of_the_provider(self) -> Self:
+        if self.api is not None and (strange := strange_keys(self.provider, self.api)):
+            wanted = ", ".join(f"`{key}`" for key in keys_of(self.provider))
+            raise Unfit(f"has `api.{strange[0]}`, but `provider: {self.provider}` has other keys; write {wanted}")
+        return self
 
     @property
     def pinned(self) -> tuple[PublicKey, ...]:
@@ -236,7 +253,7 @@ class Gateway:
             answer = Answer(outcome=Outcome.NOT_FOUND)
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
-        elif self._inflight >= self._options.max_inflight:
+        elif self._inflight >= self._options.max_inflight or self._hard_end.lag > MOST_LAG:
             answer = Answer(outcome=Outcome.OVERLOADED, close=True)
         else:
             answer = await self._within_time(request, source, rules)

@@ -6,15 +6,20 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from queue import Full, Queue
+from queue import Empty, SimpleQueue
+from select import PIPE_BUF
 from time import sleep
-from typing import Literal
+from typing import Literal, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=True)
 _STOP_SECONDS = 3.0
+_GATHER = 0.01
+"""Seconds in which lines gather for one write."""
+_MOST_TOGETHER = 1000
 _QUEUE_LINES = 10_000
 """Lines that wait for a slow reader of our output; more are dropped, because an answer must not wait for a log."""
 
@@ -29,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         )
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=True)
+        return _ENCODER.encode(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -43,37 +48,93 @@ class TextFormatter(logging.Formatter):
         return "\n".join([line, *map(_visible, traceback)])
 
 
-class _Unblocked(QueueHandler):
-    """Never waits: with the queue full a line is dropped, and the next one that fits is told how many were."""
+class Lines(logging.Handler):
+    """Never waits: with too many lines waiting one is dropped, and the next one that fits is told how many were."""
 
-    def __init__(self, queue: Queue[logging.LogRecord], on_drop: Callable[[], None]) -> None:
-        super().__init__(queue)
-        self._on_drop = on_drop
-        self.dropped = 0
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            if self.dropped:
-                self.queue.put_nowait(_dropped(self.dropped))
-                self.dropped = 0
-            self.queue.put_nowait(record)
-        except Full:
-            self.dropped += 1
-            self._on_drop()
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # same process: nothing needs to be pickled, and `extra` stays as it is
-
-
-class _Of:
-    """Marks each line with the worker that says it."""
-
-    def __init__(self, worker: int) -> None:
+    def __init__(self, most: int, on_drop: Callable[[], None], *, worker: int | None = None) -> None:
+        """With `worker` each line bears its number."""
+        super().__init__()
         self._worker = worker
+        self.waiting: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._most = most
+        self._on_drop = on_drop
+        self._dropped = 0
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.worker = self._worker
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take a line, without the lock of other handlers: a queue is safe as it is."""
+        if self.waiting.qsize() >= self._most:
+            self._dropped += 1
+            self._on_drop()
+            return False
+        if self._dropped:
+            self._put(_dropped(self._dropped))
+            self._dropped = 0
+        self._put(record)
         return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `handle`."""
+        self.handle(record)
+
+    def _put(self, record: logging.LogRecord) -> None:
+        if self._worker is not None:
+            record.worker = self._worker
+        self.waiting.put(record)
+
+    def lost(self) -> None:
+        """A line that was taken could not be written."""
+        self._on_drop()
+
+
+class Outlet:
+    """The thread that writes: what has gathered goes out together, because a write for each line costs more than it."""
+
+    def __init__(self, lines: Lines, formatter: logging.Formatter, stream: TextIO, *, most: int = sys.maxsize) -> None:
+        """`most` is how much may go out at once."""
+        self._most = most
+        self._lines = lines
+        self._formatter = formatter
+        self._stream = stream
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, and return when that is done."""
+        self._lines.waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            gathered = [self._lines.waiting.get(), *self._more()]
+            going = None not in gathered
+            self._write([record for record in gathered if record is not None])
+            if going:
+                sleep(_GATHER)
+
+    def _more(self) -> Iterator[logging.LogRecord | None]:
+        with suppress(Empty):
+            for _ in range(_MOST_TOGETHER):
+                yield self._lines.waiting.get_nowait()
+
+    def _write(self, records: Sequence[logging.LogRecord]) -> None:
+        try:
+            for block in _blocks([f"{self._line(record)}\n" for record in records], self._most):
+                self._stream.write(block)
+                self._stream.flush()
+        except (OSError, ValueError):  # the reader has gone, or closed our output: there is nobody left to tell
+            for _ in records:
+                self._lines.lost()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self._formatter.format(record)
+        except Exception as error:  # noqa: BLE001 - one odd value must not end the log
+            failed = {"name": record.name, "levelno": logging.ERROR, "levelname": "ERROR", "msg": "log.unreadable"}
+            return self._formatter.format(logging.makeLogRecord(failed | {"error": type(error).__name__}))
 
 
 def start(
@@ -82,41 +143,41 @@ def start(
     *,
     on_drop: Callable[[], None] = lambda: None,
     worker: int | None = None,
-) -> QueueListener:
+    beside_others: bool = False,
+) -> Outlet:
     """Send the log to standard error through a thread of its own; `stop` it at the end. `on_drop` is called for each
-    line that finds no place. With `worker` each line bears its number."""
-    output = logging.StreamHandler(sys.stderr)
-    output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    queue: Queue[logging.LogRecord] = Queue(_QUEUE_LINES)
-    listener = QueueListener(queue, output)
+    line that finds no place. With `worker` each line bears its number; `beside_others` is for one of several processes
+    that write to the same place."""
+    lines = Lines(_QUEUE_LINES, on_drop, worker=worker)
+    formatter = JsonFormatter() if style == "json" else TextFormatter()
+    outlet = Outlet(lines, formatter, sys.stderr, most=PIPE_BUF if beside_others else sys.maxsize)
     root = logging.getLogger()
-    handler = _Unblocked(queue, on_drop)
-    if worker is not None:
-        handler.addFilter(_Of(worker))
-    root.handlers = [handler]
+    root.handlers = [lines]
     root.setLevel(level.upper())
     for name in ("aiokafka", "aiohttp.server", "aiohttp.access", "slack_sdk", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiohttp.server" else logging.ERROR)
-    listener.start()
-    return listener
+    outlet.start()
+    return outlet
 
 
-def stop(listener: QueueListener) -> bool:
+def stop(outlet: Outlet) -> bool:
     """Write what waits. False where nobody reads it for a few seconds: only a hard exit ends the process then."""
-    thread = threading.Thread(target=_stop, args=(listener,), name="log-stop", daemon=True)
+    thread = threading.Thread(target=outlet.stop, name="log-stop", daemon=True)
     thread.start()
     thread.join(_STOP_SECONDS)
     return not thread.is_alive()
 
 
-def _stop(listener: QueueListener) -> None:
-    while True:
-        try:
-            listener.stop()
-        except Full:  # no place for the mark that says it is the end; the reader may make one
-            sleep(0.1)
-        else:
-            return
+def _blocks(lines: Sequence[str], most: int) -> Iterator[str]:
+    """The lines, together as long as they are not too much: what is more may be mixed with what others write."""
+    block, size = list[str](), 0
+    for line in lines:
+        if block and size + len(line) > most:
+            yield "".join(block)
+            block, size = [], 0
+        block.append(line)
+        size += len(line)
+    yield "".join(block)
 
 
 def _dropped(count: int) -> logging.LogRecord:

@@ -20,7 +20,19 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
+from relay.preview import Look, Preview
+from relay.records import (
+    Arrival,
+    Backlog,
+    Checkpoint,
+    DeliveryRecord,
+    EventRecord,
+    Health,
+    Redelivered,
+    SinkRecord,
+    Step,
+    Tally,
+)
 
 
 class Clock(Protocol):
@@ -59,6 +71,21 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of everything within a few seconds, also when the destination is dead. May be called twice."""
+
+
+class Previewed(Protocol):
+    """What can tell what it would send."""
+
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """What `deliver` would send, made by the same code and not sent. No I/O; needs no event loop.
+
+        Raises:
+            Rejected, Misconfigured: as `deliver` would, before it sent anything.
+        """
+
+
+class PreviewedSink(Sink, Previewed, Protocol):
+    """A sink as it is built: it delivers, and tells beforehand what."""
 
 
 class Signer(Protocol):
@@ -167,6 +194,10 @@ class Ledger(Protocol):
     async def sinks(self) -> Sequence[SinkRecord]:
         """All sinks of which the store knows anything, by name."""
 
+    async def paces(self, *, now: datetime) -> Mapping[str, float]:
+        """About how many deliveries a second each sink has settled over the last minute, by a sample; a sink that has
+        settled none is not there."""
+
     async def end(self) -> int:
         """Where the ledger ends now: everything accepted later lies beyond this place, whatever the clock does."""
 
@@ -176,6 +207,29 @@ class Ledger(Protocol):
     async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
         """The events that are meant, in the order of acceptance, whether they have deliveries or not: what a selection
         says of deliveries (sink, route, state) does not matter here."""
+
+
+class Live(Protocol):
+    """A store as it changes, for those who look on. Each call is one short read, whatever the store holds, and none
+    keeps anybody who works on the store from anything."""
+
+    async def place(self, since: datetime | None = None) -> int:
+        """Where the ledger ends now; with a moment, where what was accepted then or later begins. What `arrived` goes
+        on from."""
+
+    async def arrived(self, selection: Selection, *, after: int, limit: int) -> Step[Sequence[Arrival]]:
+        """Of the next `limit` events behind a place those that are meant, in the order of acceptance. `next` is the
+        place to go on from; None: there are no more. What the selection says of states does not matter."""
+
+    async def waiting(self, selection: Selection, *, limit: int) -> Mapping[int, int]:
+        """Of the `limit` pending deliveries of each sink that come due first those that are meant: how many attempts
+        of each have ended, by its id."""
+
+    async def moved(self, ended: Mapping[int, int]) -> Sequence[DeliveryRecord]:
+        """Of these deliveries those that are settled, or of which more attempts have ended than that."""
+
+    async def close(self) -> None:
+        """Let go of the store."""
 
 
 class Operator(Protocol):

@@ -62,6 +62,14 @@ class DeliveryRecord:
 
 
 @value
+class Arrival:
+    """An event that came in, and what has become of its deliveries by now."""
+
+    event: EventRecord
+    deliveries: Sequence[DeliveryRecord] = ()
+
+
+@value
 class Backlog:
     """What waits for one sink."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -42,6 +42,31 @@ class Shape:
     def changes_nothing(self) -> bool:
         """Whether the signed bytes go out as they are."""
         return self.select is None and not self.redact and not self.pseudonymize
+
+
+@value
+class Changes:
+    """What a shape changes in one payload."""
+
+    removed: Sequence[str] = ()
+    """Paths of `redact` that were there."""
+    hashed: Sequence[str] = ()
+    """Paths of `pseudonymize` that were there."""
+    absent: Sequence[str] = ()
+    """Paths of either that this payload does not have."""
+    projected: bool = False
+    """Whether `select` made something else of the rest."""
+
+
+def changes(delivery: Delivery, shape: Shape) -> Changes:
+    """What `represent` does to this delivery. Total: of what cannot be read nothing is removed, and nothing is sent."""
+    payload: Json = delivery.event.payload
+    removed = tuple(path for path in shape.redact if _is_there(payload, path))
+    left = redacted(payload, removed)
+    hashed = tuple(path for path in shape.pseudonymize if _is_there(left, path))
+    asked = dict.fromkeys((*shape.redact, *shape.pseudonymize))
+    absent = tuple(path for path in asked if path not in (*removed, *hashed))
+    return Changes(removed=removed, hashed=hashed, absent=absent, projected=shape.select is not None)
 
 
 def represent(delivery: Delivery, shape: Shape) -> Delivery:
@@ -104,3 +129,19 @@ def _change(holder: Json, keys: Sequence[str], change: Callable[[dict[str, Json]
             change(holder, keys[0])
         else:
             _change(holder[keys[0]], keys[1:], change)
+
+
+def _is_there(payload: Json, path: str) -> bool:
+    return any(True for _ in _found(payload, path.split(".")))
+
+
+def _found(holder: Json, keys: Sequence[str]) -> Iterator[Json]:
+    """What stands at a path, as `_change` walks it."""
+    if isinstance(holder, list):
+        for element in holder:
+            yield from _found(element, keys)
+    elif isinstance(holder, dict) and keys[0] in holder:
+        if len(keys) == 1:
+            yield holder[keys[0]]
+        else:
+            yield from _found(holder[keys[0]], keys[1:])

@@ -101,6 +101,11 @@ class Route:
             return decision
         return replace(decision, saw=where.seen(concealed(event.payload)))
 
+    def could_take(self, source: str, event_type: str) -> bool:
+        """Whether the route takes an event of this type from this source, if its `where` holds."""
+        options = self.options
+        return (not options.sources or source in options.sources) and self._type.match(event_type) is not None
+
     def _decide_where(self, event: Event) -> Decision:
         options = self.options
         if options.where is None:

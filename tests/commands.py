@@ -18,9 +18,11 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli import main
+from relay.commands import output
 from relay.model import Verdict
 from relay.ports import Store
 from relay.stores import open_store
@@ -68,6 +70,14 @@ async def settle(store: Store, sink: str, verdict: Verdict) -> None:
 def harmless(text: str) -> bool:
     """Whether nothing in it moves a terminal."""
     return all(line.isprintable() for line in text.split("\n"))
+
+
+def pretend_terminal(patch: pytest.MonkeyPatch, width: int) -> None:
+    """Let the commands that run in this process print as in a terminal of so many columns."""
+    for console in (output.out, output.err):
+        patch.setattr(console, "_force_terminal", True)
+        patch.setattr(console, "_width", width)
+        patch.setattr(console, "_color_system", None)
 
 
 def in_terminal(folder: Path, width: int, *arguments: str) -> list[str]:

@@ -9,26 +9,38 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from relay.commands.output import WRONG_USE, config_option, counted, err, json_option, out, plain, print_json
-from relay.config import Problem
+from relay.commands.output import WRONG_USE, config_option, counted, err, fail, json_option, out, plain, print_json
+from relay.config import Problem, Report
 from relay.config import check as check_file
+from relay.config.proof import prove
 from relay.config.schema import schema_text
+from relay.errors import RelayError
 
 
 @click.command()
 @config_option
+@click.option(
+    "--schema",
+    "by_schema",
+    is_flag=True,
+    help="Prove the file against its JSON Schema instead: how it is written, without any variable or secret.",
+)
 @json_option
-def check(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - click calls it
+def check(config_path: Path, by_schema: bool, as_json: bool) -> None:  # noqa: FBT001 - click calls it
     """Validate the configuration: every error with its line and what to do, and what can never match.
 
     Nothing is started and nothing is sent. Exit code 2 on any error.
+
+    With --schema it is what editors underline: it needs no environment variable to be set, so it fits a repository's
+    own checks, and it needs the extra `dyte-relay[schema]`. Only the whole check knows what the values mean.
 
     \b
     Examples:
       relay check
       relay check -c config/examples/kafka-everything.yaml
+      relay check --schema --json
     """
-    report = check_file(config_path, os.environ)
+    report = _proven(config_path) if by_schema else check_file(config_path, os.environ)
     if as_json:
         print_json(
             {
@@ -38,21 +50,36 @@ def check(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - click cal
             }
         )
     else:
-        for problem in report.errors:
-            _print(err, "error", "red", str(problem))
-        for problem in report.warnings:
-            _print(err, "warning", "yellow", str(problem))
-        if report.config is not None:
-            config = report.config
-            parts = (
-                counted(len(part), noun)
-                for part, noun in ((config.sources, "source"), (config.sinks, "sink"), (config.routes, "route"))
-            )
-            _print(out, "ok", "green", f"{config_path}: {', '.join(parts)}; hash {config.hash}")
-        else:
-            err.print(f"{counted(len(report.errors), 'error')}: the relay would not start", markup=False)
+        _print_report(report, config_path, by_schema=by_schema)
     if report.errors:
         raise SystemExit(WRONG_USE)
+
+
+def _proven(config_path: Path) -> Report:
+    try:
+        return Report(config=None, errors=prove(config_path), warnings=())
+    except RelayError as error:
+        fail(error)
+
+
+def _print_report(report: Report, config_path: Path, *, by_schema: bool) -> None:
+    for problem in report.errors:
+        _print(err, "error", "red", str(problem))
+    for problem in report.warnings:
+        _print(err, "warning", "yellow", str(problem))
+    if report.errors:
+        found = counted(len(report.errors), "error")
+        consequence = "the schema refuses the file" if by_schema else "the relay would not start"
+        err.print(f"{found}: {consequence}", markup=False)
+    elif report.config is None:
+        _print(out, "ok", "green", f"{config_path} is as its schema wants it; `relay check` looks at what it means")
+    else:
+        config = report.config
+        parts = (
+            counted(len(part), noun)
+            for part, noun in ((config.sources, "source"), (config.sinks, "sink"), (config.routes, "route"))
+        )
+        _print(out, "ok", "green", f"{config_path}: {', '.join(parts)}; hash {config.hash}")
 
 
 @click.command()

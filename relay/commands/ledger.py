@@ -18,6 +18,7 @@ from relay.commands.output import (
     plain,
     print_json,
     print_table,
+    short,
     when,
 )
 from relay.commands.output import run as run_async
@@ -80,7 +81,8 @@ def list_events(
         out.print("no events")
         return
     columns = ("accepted (UTC)", "event", "source", "type", "meeting", "state")
-    print_table(columns, [_event_row(record) for record in records], whole=("accepted (UTC)", "event", "state"))
+    whole = ("accepted (UTC)", "event", "state")
+    print_table(columns, [_event_row(record) for record in records], whole=whole, spare=("source", "meeting"))
 
 
 @events.command("show")
@@ -90,7 +92,7 @@ def list_events(
 @click.option("--reveal", is_flag=True, help="Print the whole body, as it was signed.")
 @json_option
 def show_event(config_path: Path, event_id: str, with_body: bool, reveal: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Show one event and its deliveries, by our id, the start of it, or the sender's uuid.
+    """Show one event and its deliveries: by our id, the start of it, or the sender's uuid.
 
     \b
     Examples:
@@ -184,19 +186,20 @@ def _print_deliveries(records: list[DeliveryRecord]) -> None:
         return
     columns = ("event", "type", "sink", "route", "state", "when (UTC)")
     rows = [_delivery_row(record) for record in records]
-    print_table(columns, rows, whole=("event", "state", "when (UTC)"), notes=[_result(record) for record in records])
+    whole = ("event", "state", "when (UTC)")
+    print_table(columns, rows, whole=whole, spare=("route",), notes=[_result(record) for record in records])
 
 
 def _event_row(record: EventRecord) -> Sequence[str]:
     event = record.event
     state = f"{record.state}: {record.detail}" if record.detail else record.state
     thread = event.meeting or event.stream or "–"
-    return when(event.received_at), _short(event.id), event.source, event.type, thread, state
+    return when(event.received_at), short(event.id), event.source, event.type, thread, state
 
 
 def _delivery_row(record: DeliveryRecord) -> Sequence[str]:
     moment = when(record.settled_at or record.due_at)
-    return _short(record.event_id), record.type, record.sink, record.route, record.state, moment
+    return short(record.event_id), record.type, record.sink, record.route, record.state, moment
 
 
 def _result(record: DeliveryRecord) -> str:
@@ -207,8 +210,3 @@ def _result(record: DeliveryRecord) -> str:
         return record.receipt
     before = f"{counted(len(record.attempts), 'attempt')}, the last: " if record.state is DeliveryState.PENDING else ""
     return f"{before}{record.reason}: {record.detail}"
-
-
-def _short(event_id: str) -> str:
-    """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
-    return event_id[:18]

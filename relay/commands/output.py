@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.commands.completion import COMPLETERS
 from relay.config import Config, Glance, load, load_store
 from relay.errors import ConfigError, RelayError
 from relay.ports import Store
@@ -54,8 +55,9 @@ def _unicode(_context: click.Context, _parameter: click.Parameter, given: str | 
 
 
 def filter_option(*names: str, help: str, metavar: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
-    """An option that chooses rows by a text; its arguments are click's."""
-    return click.option(*names, callback=_unicode, help=help, metavar=metavar)
+    """An option that chooses rows by a text; its arguments are click's. What can be completed is, by its name."""
+    complete = next((COMPLETERS[name] for name in names if name in COMPLETERS), None)
+    return click.option(*names, callback=_unicode, help=help, metavar=metavar, shell_complete=complete)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -74,6 +76,11 @@ def fail(error: RelayError) -> NoReturn:
     for line in str(error).splitlines():
         err.print(plain(line), style="red", markup=False)
     raise SystemExit(WRONG_USE if isinstance(error, ConfigError) else FAILED)
+
+
+def short(event_id: str) -> str:
+    """The start of an event id that no other event has, but for rare chance: its millisecond and 12 random bits."""
+    return event_id[:18]
 
 
 def no_event(asked: str) -> NoReturn:
@@ -100,10 +107,41 @@ async def existing_store(config_path: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
+def print_json_line(value: object) -> None:
+    """One JSON document in one line, for a stream of them; raises BrokenPipeError where nobody reads it any more."""
+    click.echo(_escaped(orjson.dumps(value, default=str).decode(), _json_escape, keep=""))
+
+
 def print_json(value: object) -> None:
-    """One JSON document on standard output; what a terminal might obey is escaped in it."""
+    """One JSON document on standard output."""
+    click.echo(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """A JSON document of several lines; what a terminal might obey is escaped in it."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
-    click.echo(_escaped(text, _json_escape, keep="\n"))
+    return _escaped(text, _json_escape, keep="\n")
+
+
+def fitted_json(value: object, *, width: int) -> str:
+    """JSON for people: what fits into a line stands in one; what a terminal might obey is escaped in it."""
+    return _escaped(_fitted_json(value, width, indent=0), _json_escape, keep="\n")
+
+
+def _fitted_json(value: object, width: int, *, indent: int, before: int = 0) -> str:
+    """`before`: the columns that its key takes, and the comma after it."""
+    short = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or not value or indent + before + len(short) <= width:
+        return short
+    inner = indent + 2
+    if isinstance(value, dict):
+        keys = [(json.dumps(key, ensure_ascii=False), each) for key, each in value.items()]
+        parts = [f"{key}: {_fitted_json(each, width, indent=inner, before=len(key) + 3)}" for key, each in keys]
+    else:
+        parts = [_fitted_json(each, width, indent=inner, before=1) for each in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    joined = f",\n{' ' * inner}".join(parts)
+    return f"{first}\n{' ' * inner}{joined}\n{' ' * indent}{last}"
 
 
 def plain(text: str, *, keep: str = "") -> str:
@@ -117,15 +155,20 @@ def print_table(
     *,
     whole: Collection[str] = (),
     right: Collection[str] = (),
+    spare: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> None:
     """Print one line for each row, cut to the terminal's width except for the `whole` columns.
 
-    `right` columns hold numbers. A note stands below its row; where the output is no terminal, it stands behind, and
-    nothing is cut.
+    `right` columns hold numbers. In a terminal that is too narrow for all, `spare` columns are left out, the first one
+    first, before anything is cut. A note stands below its row; where the output is no terminal, it stands behind, and
+    nothing is cut or left out.
     """
     head = [Text(column, "bold") for column in columns]
     cells = [head, *([cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows)]
+    kept = _kept(columns, [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)], spare)
+    columns = [columns[index] for index in kept]
+    cells = [[row[index] for index in kept] for row in cells]
     widths = _fitted([max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)], columns, whole)
     for row, note in zip(cells, chain(("",), notes, repeat("")), strict=False):
         line = Text("  ").join(
@@ -138,6 +181,16 @@ def print_table(
         out.print(line)
         if note and out.is_terminal:
             out.print(Padding(Text(plain(note), "dim"), (0, 0, 0, 4), expand=False), soft_wrap=False)
+
+
+def _kept(columns: Sequence[str], widths: Sequence[int], spare: Sequence[str]) -> Sequence[int]:
+    """The columns that are shown, by their places."""
+    kept = list(range(len(columns)))
+    for name in spare:
+        if not out.is_terminal or sum(widths[index] for index in kept) + 2 * (len(kept) - 1) <= out.width:
+            break
+        kept.remove(columns.index(name))
+    return kept
 
 
 def _fitted(widths: list[int], columns: Sequence[str], whole: Collection[str]) -> list[int]:

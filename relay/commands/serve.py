@@ -19,6 +19,7 @@ from relay import __version__, logs
 from relay.app import App, running
 from relay.commands.output import FAILED, config_option, fail, load_config
 from relay.errors import RelayError
+from relay.lifetime import freeze
 from relay.reloading import Reloader
 from relay.telemetry import Telemetry
 from relay.workers.supervisor import Supervisor, supervising
@@ -76,8 +77,8 @@ def serve(
     fitting: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
     telemetry = Telemetry()
     style = fitting if log_format == "auto" else log_format
-    listener = logs.start(style, log_level, on_drop=telemetry.log_dropped)
     count = workers or config.gateway.workers
+    listener = logs.start(style, log_level, on_drop=telemetry.log_dropped, beside_others=count > 1)
     relay: Relay = (
         running(config, telemetry=telemetry)
         if count == 1
@@ -113,6 +114,7 @@ async def _serve(relay: Relay, config_path: Path, *, watch: bool) -> int:
         stop_signal.at_once = app.kill
         reloader = Reloader(app, config_path, os.environ, asked=asked, watch=watch)
         reloading = asyncio.create_task(reloader.run())
+        freeze()
         where = {"gateway": str(app.gateway_address), "admin": str(app.admin_address)}
         log.info("relay.listening", extra={"version": __version__, **where, **app.about})
         stop = asyncio.create_task(stop_signal.given.wait())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 from rich.text import Text
 
+from relay.commands.completion import complete_sinks
 from relay.commands.output import (
     age,
     config_option,
@@ -21,13 +22,14 @@ from relay.commands.output import (
     print_json,
     print_problems,
     print_table,
-    when,
 )
 from relay.commands.output import run as run_async
 from relay.commands.standing import Standing, standings, suggestion
 from relay.config import Glance, glance
 from relay.model import Wish
 
+_LONG = timedelta(minutes=1)
+"""Waiting for so long while nothing goes out is worth a word."""
 _STYLES = {"open": "green", "broken": "red", "paused": "yellow", "disabled": "dim", "removed": "dim"}
 
 
@@ -50,12 +52,13 @@ def sinks() -> None:
 @config_option
 @json_option
 def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - click calls it
-    """List the sinks: state, backlog, dead letters.
+    """List the sinks: state, backlog, pace, dead letters, and what to do for one in trouble.
 
     A state is `open`; `broken`: it fails, and is tried again soon; `paused`: by hand, or because nothing reaches it
     until somebody mends it; `disabled` in relay.yaml; `removed` from it, shown while something of the sink is left;
-    or `unknown`, while no relay has run it. It is what the relay that ran last said of it. Oldest is the age of what
-    has waited longest; a replay counts from its own time.
+    or `unknown`, while no relay has run it. It is what the relay that ran last said of it, and for how long that has
+    been so. Oldest is the age of what has waited longest; a replay counts from its own time. Pace is how many
+    deliveries were settled over the last minute, by a sample.
 
     \b
     Examples:
@@ -63,29 +66,36 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
       relay sinks list --json
     """
     seen = glance(config_path, os.environ)
-    found = [each for each in run_async(_standings(config_path, seen)).values() if _is_worth_a_line(each)]
+    now = datetime.now(UTC)
+    known, paces = run_async(_looked_at(config_path, seen, now))
+    found = [each for each in known.values() if _is_worth_a_line(each)]
+    advice = [_advice(each, paces.get(each.record.sink, 0.0), now) for each in found]
     if as_json:
-        print_json([_json(each) for each in found])
+        print_json([_json(each, paces, todo) for each, todo in zip(found, advice, strict=True)])
         return
     print_problems(seen, "which sinks are disabled or removed", seen.sinks)
     if not found:
         out.print("no sinks")
         return
-    now = datetime.now(UTC)
-    print_table(
-        ("sink", "type", "state", "since (UTC)", "pending", "replays", "oldest", "dead"),
-        [_row(each, now) for each in found],
-        whole=("state", "pending", "replays", "oldest", "dead"),
-        right=("pending", "replays", "oldest", "dead"),
-        notes=[each.note for each in found],
+    numbers = (
+        "pending",
+        *(["replays"] if any(each.record.replays for each in found) else []),
+        "oldest",
+        "pace",
+        "dead",
     )
+    rows = [_row(each, paces, now) for each in found]
+    columns = ("sink", "type", "state", "for", *numbers)
+    cells = [tuple(row[column] for column in columns) for row in rows]
+    print_table(columns, cells, whole=("state", "for", *numbers), right=("for", *numbers), notes=advice)
 
 
 @sinks.command()
 @config_option
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_sinks)
 @click.option("--all", "everything", is_flag=True, help="All sinks of relay.yaml.")
-def pause(config_path: Path, names: Sequence[str], everything: bool) -> None:  # noqa: FBT001
+@json_option
+def pause(config_path: Path, names: Sequence[str], everything: bool, as_json: bool) -> None:  # noqa: FBT001
     """Send nothing to these sinks until `relay sinks resume`.
 
     Webhooks are taken in and answered as before; what is routed to a paused sink waits in its backlog and is never
@@ -96,14 +106,15 @@ def pause(config_path: Path, names: Sequence[str], everything: bool) -> None:  #
       relay sinks pause crm oncall
       relay sinks pause --all
     """
-    _ask(config_path, names, everything=everything, paused=True)
+    _ask(config_path, names, everything=everything, paused=True, as_json=as_json)
 
 
 @sinks.command()
 @config_option
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_sinks)
 @click.option("--all", "everything", is_flag=True, help="All sinks of relay.yaml, and all that are paused by hand.")
-def resume(config_path: Path, names: Sequence[str], everything: bool) -> None:  # noqa: FBT001
+@json_option
+def resume(config_path: Path, names: Sequence[str], everything: bool, as_json: bool) -> None:  # noqa: FBT001
     """Let these sinks go on, whoever or whatever stopped them.
 
     It ends a pause by hand, and also one that the relay made itself (a revoked token, a 410) or its breaker: say so
@@ -115,13 +126,16 @@ def resume(config_path: Path, names: Sequence[str], everything: bool) -> None:  
       relay sinks resume crm
       relay sinks resume --all
     """
-    _ask(config_path, names, everything=everything, paused=False)
+    _ask(config_path, names, everything=everything, paused=False, as_json=as_json)
 
 
-def _ask(config_path: Path, names: Sequence[str], *, everything: bool, paused: bool) -> None:
+def _ask(config_path: Path, names: Sequence[str], *, everything: bool, paused: bool, as_json: bool) -> None:
     if bool(names) == everything:
         raise click.UsageError("name the sinks, or say --all")
     chosen = run_async(_wish(config_path, list(dict.fromkeys(names)), paused=paused))
+    if as_json:
+        print_json({"sinks": chosen, "paused": paused})
+        return
     if not chosen:
         out.print("no sinks")
         return
@@ -145,6 +159,13 @@ async def _wish(config_path: Path, names: Sequence[str], *, paused: bool) -> Seq
     return chosen
 
 
+async def _looked_at(
+    config_path: Path, seen: Glance, now: datetime
+) -> tuple[Mapping[str, Standing], Mapping[str, float]]:
+    async with existing_store(config_path) as store:
+        return standings(await store.sinks(), seen.sinks), await store.paces(now=now)
+
+
 async def _standings(config_path: Path, seen: Glance) -> Mapping[str, Standing]:
     async with existing_store(config_path) as store:
         return standings(await store.sinks(), seen.sinks)
@@ -154,23 +175,57 @@ def _is_worth_a_line(each: Standing) -> bool:
     return not each.removed or bool(each.record.pending or each.record.dead or each.by_hand)
 
 
-def _row(each: Standing, now: datetime) -> Sequence[str | Text]:
+def _row(each: Standing, paces: Mapping[str, float], now: datetime) -> Mapping[str, str | Text]:
     record = each.record
     state = f"{each.state} by hand" if each.by_hand and each.state == "paused" else each.state
-    oldest = "" if record.oldest is None else age(now - record.oldest)
-    return (
-        record.sink,
-        "" if each.kind is None else each.kind.type,
-        Text(state, _STYLES.get(each.state, "")),
-        "" if each.since is None else when(each.since),
-        str(record.pending),
-        str(record.replays),
-        oldest,
-        str(record.dead),
-    )
+    pace = paces.get(record.sink)
+    return {
+        "sink": record.sink,
+        "type": "" if each.kind is None else each.kind.type,
+        "state": Text(state, _STYLES.get(each.state, "")),
+        "for": "" if each.since is None else age(now - each.since),
+        "pending": str(record.pending),
+        "replays": str(record.replays),
+        "oldest": "" if record.oldest is None else age(now - record.oldest),
+        "pace": "" if pace is None else _pace(pace),
+        "dead": Text(str(record.dead), "red" if record.dead else ""),
+    }
 
 
-def _json(each: Standing) -> dict[str, object]:
+def _pace(per_second: float) -> str:
+    """A rate as relay.yaml writes rates."""
+    return f"{per_second:.0f}/s" if per_second >= 1 else f"{max(1.0, per_second * 60):.0f}/m"
+
+
+def _advice(each: Standing, pace: float, now: datetime) -> str:
+    """What the columns do not say, and what to do for a sink in trouble; empty where all is well."""
+    record = each.record
+    said = [each.note or _reminder(each, pace, now)]
+    if record.dead:
+        see = f"`relay deliveries list --sink {record.sink} --state dead` tells why"
+        mended = "" if each.removed else f", `relay replay --sink {record.sink}` sends them again"
+        said.append(f"dead letters: {see}{mended}")
+    return "; ".join(filter(None, said))
+
+
+def _reminder(each: Standing, pace: float, now: datetime) -> str:
+    """Of a sink that nothing fails at: why nothing goes out all the same."""
+    record = each.record
+    if each.by_hand:
+        return f"`relay sinks resume {record.sink}` lets it go on"
+    if each.disabled:
+        return "what waits goes out with `enabled: true`" if record.pending else ""
+    if each.state == "unknown":
+        return "no relay has run it yet; start one with `relay serve`"
+    stuck = record.oldest is not None and now - record.oldest > _LONG and not pace
+    return f"nothing went out for a minute; does `relay serve` run? {_see_pending(record.sink)}" if stuck else ""
+
+
+def _see_pending(sink: str) -> str:
+    return f"`relay deliveries list --sink {sink} --state pending` tells what waits"
+
+
+def _json(each: Standing, paces: Mapping[str, float], advice: str) -> dict[str, object]:
     record = each.record
     return {
         "sink": record.sink,
@@ -184,5 +239,7 @@ def _json(each: Standing) -> dict[str, object]:
         "pending": record.pending,
         "replays": record.replays,
         "oldest": record.oldest,
+        "per_second": round(paces.get(record.sink, 0.0), 3),
         "dead": record.dead,
+        "advice": advice,
     }

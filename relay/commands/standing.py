@@ -73,7 +73,10 @@ class Standing:
             return f"asked to {'pause' if self.by_hand else 'go on'}; a relay that runs does so within a second"
         if self.by_hand or self.record.state not in _CLOSED:
             return ""
-        return f"{self.record.reason}: {self.record.detail}; when it is mended: `relay sinks resume {self.record.sink}`"
+        resume = f"`relay sinks resume {self.record.sink}`"
+        broken = self.record.state is GateState.BROKEN
+        mend = f"tried again by itself, or at once by {resume}" if broken else f"when it is mended: {resume}"
+        return f"{self.record.reason}: {self.record.detail}; {mend}"
 
     @property
     def holds(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.commands.decisions import decision_json, print_decisions
 from relay.commands.output import (
     config_option,
     counted,
@@ -30,12 +30,9 @@ from relay.commands.story import Story
 from relay.config import glance
 from relay.model import DeliveryState
 from relay.records import DeliveryRecord
-from relay.routing import Decision, Miss, RouteOptions
 from relay.views import delivery_view, event_view
 
 _STYLES = {DeliveryState.DELIVERED: "green", DeliveryState.DEAD: "red", DeliveryState.PENDING: "yellow"}
-_LONGEST = 80
-"""Characters that are shown of a value that a condition saw."""
 
 
 @click.command()
@@ -95,33 +92,7 @@ def _print_event(story: Story) -> None:
 def _print_routes(story: Story) -> None:
     out.print()
     print_problems(story.seen, "what its routes say", story.seen.routes)
-    width = max((len(options.name) for options, _ in story.decisions), default=0)
-    for options, decision in story.decisions:
-        verdict = (f"to {listed(options.to)}", "green") if decision.matched else (_miss(options, decision), "dim")
-        out.print(Text.assemble(f"route {options.name:{width}}  ", (plain(verdict[0]), verdict[1])))
-
-
-def _miss(options: RouteOptions, decision: Decision) -> str:
-    """The condition that failed, and what it saw."""
-    match decision.miss:
-        case Miss.SOURCE:
-            return f"{decision.detail}, and it takes {listed(options.sources)}"
-        case Miss.TYPE:
-            return f"{decision.detail}, and it takes {listed(options.events)}"
-        case Miss.UNREADABLE:
-            return f"unreadable ({decision.detail}): only fallback routes without `where` take it"
-        case Miss.NOT_NEEDED:
-            return "fallback, and another route matched"
-        case _:
-            saw = [f"{path} is {_shown(seen)}" for path, seen in decision.saw.items()]
-            failed = "fails" if decision.miss is Miss.WHERE_ERROR else "does not hold"
-            found = saw if saw and decision.miss is Miss.WHERE else [decision.detail, *saw]
-            return f"where {options.where} {failed}: {'; '.join(found)}"
-
-
-def _shown(seen: object) -> str:
-    text = json.dumps(seen, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    print_decisions(story.decisions)
 
 
 def _print_delivery(story: Story, delivery: DeliveryRecord, now: datetime) -> None:
@@ -175,24 +146,12 @@ def _json(story: Story, now: datetime) -> dict[str, object]:
     return {
         "event": event_view(story.event),
         "advice": story.advice,
-        "routes": [_decision_json(options, decision) for options, decision in story.decisions],
+        "routes": [decision_json(options, decision) for options, decision in story.decisions],
         "deliveries": [_delivery_json(story, delivery, now) for delivery in story.deliveries],
         "missing": story.missing,
         "no_longer": story.no_longer,
         "config_changed": story.changed,
         "problems": [str(problem) for problem in story.seen.problems],
-    }
-
-
-def _decision_json(options: RouteOptions, decision: Decision) -> dict[str, object]:
-    return {
-        "route": options.name,
-        "matched": decision.matched,
-        "to": options.to,
-        "miss": decision.miss,
-        "detail": decision.detail,
-        "where": None if options.where is None else str(options.where),
-        "saw": dict(decision.saw),
     }
 
 

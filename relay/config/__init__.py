@@ -6,9 +6,22 @@
 from __future__ import annotations
 
 from relay.config.address import Address, parse_address
-from relay.config.loading import Glance, Report, SinkKind, check, glance, load, load_store
-from relay.config.model import Config, RetentionOptions, source_path
+from relay.config.loading import (
+    Glance,
+    Names,
+    Rehearsal,
+    Report,
+    SinkKind,
+    check,
+    glance,
+    load,
+    load_store,
+    names,
+    rehearse,
+)
+from relay.config.model import Config, RetentionOptions, source_address, source_path
 from relay.config.problems import InvalidConfig, Problem
+from relay.config.sources import SourcesAndRoutes, load_sources
 from relay.config.watch import Watch
 
 __all__ = [
@@ -16,15 +29,22 @@ __all__ = [
     "Config",
     "Glance",
     "InvalidConfig",
+    "Names",
     "Problem",
+    "Rehearsal",
     "Report",
     "RetentionOptions",
     "SinkKind",
+    "SourcesAndRoutes",
     "Watch",
     "check",
     "glance",
     "load",
+    "load_sources",
     "load_store",
+    "names",
     "parse_address",
+    "rehearse",
+    "source_address",
     "source_path",
 ]

@@ -17,6 +17,7 @@ from relay.config.outline import Part, outline
 from relay.config.problems import WHOLE_FILE, Findings, InvalidConfig, Path, Problem, listed, shown
 from relay.config.reading import read
 from relay.config.references import check_references
+from relay.config.standins import stand_in
 from relay.config.surface import check_surface
 from relay.config.variables import Variables
 from relay.config.words import NAME_PATTERN, NAME_WORDS
@@ -60,6 +61,24 @@ class Glance:
     problems: Sequence[Problem] = ()
 
 
+@value
+class Names:
+    """What the parts of a file are called."""
+
+    sources: Sequence[str] = ()
+    sinks: Sequence[str] = ()
+    routes: Sequence[str] = ()
+
+
+@value
+class Rehearsal:
+    """A configuration to show what would be sent, and never to send anything."""
+
+    config: Config = field(repr=False)
+    unset: Sequence[str]
+    """Variables that have no value here, and that something stands in for."""
+
+
 def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     """The configuration in a file, with `env` for its variables.
 
@@ -70,6 +89,20 @@ def load(path: FilePath | str, env: Mapping[str, str]) -> Config:
     if report.config is None:
         raise InvalidConfig(report.errors)
     return report.config
+
+
+def rehearse(path: FilePath | str, env: Mapping[str, str]) -> Rehearsal:
+    """The configuration in a file, for those who send nothing: it needs none of the variables to be set.
+
+    Raises:
+        InvalidConfig: the file is wrong, whatever the variables hold.
+    """
+    file, findings = FilePath(path), Findings(file=str(path))
+    variables = Variables(env=env, folder=file.parent, findings=findings, stand_in=stand_in)
+    config = _read(file, variables, findings)
+    if config is None:
+        raise InvalidConfig(findings.errors)
+    return Rehearsal(config=config, unset=tuple(variables.unset))
 
 
 def load_store(path: FilePath | str, env: Mapping[str, str]) -> str:
@@ -89,7 +122,7 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
     """What can be said of a file for those who send nothing: its routes and the kinds of its sinks need no secret, and
     those who look into a store often have none. Reads only; raises nothing."""
     findings = Findings(file=str(path))
-    data = _bytes(FilePath(path), findings)
+    data = read_bytes(FilePath(path), findings)
     tree = None if data is None else parse(data, findings)
     variables = Variables(env=env, folder=FilePath(path).parent, findings=findings)
     root = None if tree is None else variables.fill(tree)
@@ -97,6 +130,23 @@ def glance(path: FilePath | str, env: Mapping[str, str]) -> Glance:
         return Glance(problems=check(path, env).errors)
     report = check(path, env)
     return Glance(config=report.config, routes=_whole_routes(root), sinks=_sink_kinds(root), problems=report.errors)
+
+
+def names(path: FilePath | str) -> Names:
+    """What can be named of a file, as far as it can be read: for those who complete words while they are typed. It
+    fills in nothing, and raises nothing."""
+    findings = Findings(file=str(path))
+    data = read_bytes(FilePath(path), findings)
+    root = None if data is None else parse(data, findings)
+    if not isinstance(root, MapNode):
+        return Names()
+    whole = outline(root)
+    routes = (part.text("name") for part in whole.routes.parts)
+    return Names(
+        sources=whole.sources.names(),
+        sinks=whole.sinks.names(),
+        routes=[route.text for route in routes if route is not None],
+    )
 
 
 def _whole_routes(root: MapNode) -> Sequence[RouteOptions] | None:
@@ -132,7 +182,7 @@ def check(path: FilePath | str, env: Mapping[str, str]) -> Report:
 
 def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str | None = None) -> Config | None:
     """The configuration in a file, with `only` of one of its parts."""
-    data = _bytes(file, findings)
+    data = read_bytes(file, findings)
     if data is None:
         return None
     root = parse(data, findings)
@@ -141,12 +191,14 @@ def _read(file: FilePath, variables: Variables, findings: Findings, *, only: str
     return _config(root, variables, findings)
 
 
-def _bytes(file: FilePath, findings: Findings) -> bytes | None:
+def read_bytes(file: FilePath, findings: Findings, *, missing: str = "name the file with -c") -> bytes | None:
+    """What the file holds, or a little more than it may; None, and an error, where it cannot be read. `missing` says
+    what to do where there is none."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        findings.error(WHOLE_FILE, (), "does not exist", "name the file with -c")
+        findings.error(WHOLE_FILE, (), "does not exist", missing)
     except OSError as error:
         why = error.strerror or "unknown reason"
         findings.error(WHOLE_FILE, (), f"cannot be read: {why}", "check the path and who may read it")
@@ -161,14 +213,15 @@ def _config(tree: Node, variables: Variables, findings: Findings) -> Config | No
         if not isinstance(root, BrokenNode):
             findings.error(root.place, (), "must be a mapping", "start with `sinks:` and `routes:`")
         return None
-    settings = {key: _setting(key, entry, findings) for key, entry in root.entries.items()}
+    settings = {key: setting(key, entry, findings) for key, entry in root.entries.items()}
     whole = outline(root)
     check_references(whole, findings)
     check_surface(whole, findings)
     return None if findings.errors else Config(**settings)
 
 
-def _setting(key: str, entry: Entry, findings: Findings) -> Any:
+def setting(key: str, entry: Entry, findings: Findings) -> Any:
+    """What one key of the file holds."""
     reader = _SETTINGS.get(key)
     if reader is None:
         mend = findings.suggest(key, _SETTINGS) or f"known keys: {listed(_SETTINGS, last='and')}"

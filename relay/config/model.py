@@ -15,6 +15,7 @@ from relay.admin import AdminOptions
 from relay.config.words import NAME_PATTERN
 from relay.gateway import GatewayOptions, SourceOptions
 from relay.options import Duration, Options, Secret, Unfit
+from relay.registration.url import public_address
 from relay.routing import RouteOptions
 from relay.sinks import SinkOptions
 
@@ -85,6 +86,11 @@ class Config(Options):
 def source_path(name: str, options: SourceOptions) -> str:
     """Where a source posts to."""
     return options.path if options.path is not None else f"/webhooks/{name}"
+
+
+def source_address(name: str, options: SourceOptions) -> str | None:
+    """Where the sender reaches a source, as far as relay.yaml says so."""
+    return None if options.public_url is None else public_address(options.public_url, source_path(name, options))
 
 
 def _plain(setting: object) -> Any:

@@ -67,6 +67,16 @@ def locate(entry: Entry, path: Path, location: Sequence[str | int]) -> tuple[Ent
     return entry, path
 
 
+def untyped(node: ScalarNode) -> object:
+    """What a scalar is where nobody says what is wanted: as YAML's core schema has it, and so as editors see it."""
+    if not node.plain:
+        return node.text
+    if node.is_null:
+        return None
+    numbers = (_number(kind, node.text) for kind in (bool, int, float))
+    return next((number for number in numbers if number is not None), node.text)
+
+
 @dataclass
 class _Values:
     """Makes plain values of nodes; a scalar that is no number where one is wanted is reported, and refused."""
@@ -111,9 +121,20 @@ class _Values:
         return _BROKEN
 
 
+def truth_in(text: str) -> bool | None:
+    """The truth that a text without quotes stands for, if it does."""
+    return _TRUTHS.get(text)
+
+
+def number_in(text: str) -> int | float | None:
+    """The number that a text without quotes stands for, if it does."""
+    whole = _number(int, text)
+    return _number(float, text) if whole is None else whole
+
+
 def _number(kind: type[bool | int | float], text: str) -> bool | int | float | None:
     if kind is bool:
-        return _TRUTHS.get(text)
+        return truth_in(text)
     if kind is int:
         if _WHOLE.fullmatch(text) is None:
             return None
@@ -162,7 +183,7 @@ def _add(group: Sequence[_Finding], annotation: Any, root: Path, findings: Findi
     else:
         words = _harmless(merged([each.words for each in group]), first.entry.node, kind)
         words = _with_brackets(words, first.entry.node, kind)
-        findings.error(_place_of(first.entry), first.path, _unless_null(words.message, first.entry.node), words.mend)
+        findings.error(place_of(first.entry), first.path, _unless_null(words.message, first.entry.node), words.mend)
 
 
 def _with_brackets(words: Words, node: Node, annotation: Any) -> Words:
@@ -178,7 +199,8 @@ def _type_at(annotation: Any, steps: Path) -> Any:
     return annotation
 
 
-def _place_of(entry: Entry) -> Place:
+def place_of(entry: Entry) -> Place:
+    """Where a message about a value points: at the value where it is one scalar, else at what names it."""
     return entry.node.place if isinstance(entry.node, ScalarNode) else entry.place
 
 

@@ -9,6 +9,7 @@ from relay.config.address import Address, is_loopback, is_private, parse_address
 from relay.config.outline import Outline, Part
 from relay.config.problems import Findings, Path, Place, listed
 from relay.gateway import GatewayOptions
+from relay.registration.url import public_address
 
 
 def check_surface(outline: Outline, findings: Findings) -> None:
@@ -17,6 +18,7 @@ def check_surface(outline: Outline, findings: Findings) -> None:
     _paths(outline.sources.parts, findings)
     for source in outline.sources.parts:
         _key_url(source, findings)
+    _public_urls(outline.sources.parts, findings)
     for sink in outline.sinks.parts:
         _http_url(sink, findings)
 
@@ -59,6 +61,23 @@ def _paths(sources: Sequence[Part], findings: Findings) -> None:
             place, key = _at(source, "path")
             message = f"is the path of source {listed([other.name])} too"
             findings.error(place, key, message, "give each source a path of its own")
+
+
+def _public_urls(sources: Sequence[Part], findings: Findings) -> None:
+    """One address can be registered for one source only; the sender is out on the public network."""
+    taken: dict[str, Part] = {}
+    for source in sources:
+        text, path = source.text("public_url"), source.text("path")
+        parts = split_url(text.text) if text is not None else None
+        if text is None or parts is None:
+            continue
+        address = public_address(text.text, f"/webhooks/{source.name}" if path is None else path.text)
+        if (other := taken.setdefault(address, source)) is not source:
+            message = f"is the public address of source {listed([other.name])} too"
+            findings.error(text.place, text.path, message, "give each source an address of its own")
+        if is_private(parts.hostname or ""):
+            message = "is a private address, which the sender cannot reach"
+            findings.warn(text.place, text.path, message, "write the address of your proxy: `https://host`")
 
 
 def _key_url(source: Part, findings: Findings) -> None:

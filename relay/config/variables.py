@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
+from typing import Protocol
 
 from relay.config.document import BrokenNode, Entry, ListNode, MapNode, Node, ScalarNode
 from relay.config.problems import Findings, Path
@@ -31,6 +32,16 @@ class _Unfilled(Exception):
         self.mend = mend
 
 
+class _Unset(_Unfilled):
+    """A variable that is right, and has no value here."""
+
+
+class StandIn(Protocol):
+    """Makes values for variables that have none."""
+
+    def __call__(self, path: Path, name: str, *, whole: bool) -> str: ...
+
+
 @dataclass
 class Variables:
     """Where values come from."""
@@ -40,6 +51,10 @@ class Variables:
     findings: Findings
     files: set[FilePath] = field(default_factory=set)
     """The files that values were read from, or would have been."""
+    stand_in: StandIn | None = None
+    """What to do for a variable without a value; without it, that is an error."""
+    unset: dict[str, None] = field(default_factory=dict)
+    """Names of the variables that something stands in for, in the order of the file."""
     _room: int = field(default=MAX_TOTAL)
 
     def fill(self, node: Node, path: Path = ()) -> Node:
@@ -61,7 +76,7 @@ class Variables:
 
     def _fill_scalar(self, node: ScalarNode, path: Path) -> Node:
         try:
-            filled = self._filled(node) if "${" in node.text else node
+            filled = self._filled(node, path) if "${" in node.text else node
             filled.text.encode("utf-8")
         except _Unfilled as unfilled:
             self.findings.error(node.place, path, unfilled.message, unfilled.mend)
@@ -71,7 +86,7 @@ class Variables:
             return BrokenNode(place=node.place)
         return filled
 
-    def _filled(self, node: ScalarNode) -> ScalarNode:
+    def _filled(self, node: ScalarNode, path: Path) -> ScalarNode:
         text, parts, names, values, start = node.text, list[str](), list[str](), list[str](), 0
         while (opening := _OPENING.search(text, start)) is not None:
             parts.append(text[start : opening.start()])
@@ -81,12 +96,18 @@ class Variables:
                 continue
             inner, start = _inner(text, opening.end())
             names.append("${" + inner + "}")
-            values.append(self._value(inner))
+            values.append(self._value(inner, path, whole=names[-1] == text))
             parts.append(values[-1])
         return replace(node, text="".join((*parts, text[start:])), variables=tuple(names), substituted=tuple(values))
 
-    def _value(self, inner: str) -> str:
-        found = self._file(inner[5:]) if inner.startswith("file:") else self._variable(inner)
+    def _value(self, inner: str, path: Path, *, whole: bool) -> str:
+        try:
+            found = self._file(inner[5:]) if inner.startswith("file:") else self._variable(inner)
+        except _Unset:
+            if self.stand_in is None:
+                raise
+            self.unset[inner] = None
+            found = self.stand_in(path, inner, whole=whole)
         self._room -= len(found)
         if self._room < 0:
             raise _Unfilled(f"makes all variables together longer than {MAX_TOTAL // 1024**2} MiB", "fill in less")
@@ -100,8 +121,8 @@ class Variables:
         found = self.env.get(name)
         if default is not None:
             return found or default
-        if found is None:
-            raise _Unfilled(f"needs `{name}`, which is not set", f"set it, or write `${{{name}:-default}}`")
+        if found is None or (not found and self.stand_in is not None):  # CI sets to nothing what it must not tell
+            raise _Unset(f"needs `{name}`, which is not set", f"set it, or write `${{{name}:-default}}`")
         return found
 
     def _file(self, written: str) -> str:
@@ -115,7 +136,7 @@ class Variables:
             raise _Unfilled(f"names a file that is not UTF-8 (`{written}`)", "save it as UTF-8") from error
         except OSError as error:
             why = error.strerror or "it cannot be read"
-            raise _Unfilled(f"names a file that cannot be read (`{written}`): {why}", mend) from error
+            raise _Unset(f"names a file that cannot be read (`{written}`): {why}", mend) from error
         except ValueError as error:
             raise _Unfilled("names a file by an impossible path", mend) from error
         return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

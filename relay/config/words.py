@@ -13,6 +13,7 @@ from pydantic_core.core_schema import ErrorType
 from relay.config.problems import listed
 from relay.model import value
 from relay.options import Unfit
+from relay.registration.options import ID_PATTERN
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 PATH_PATTERN = r"^/[A-Za-z0-9._~/-]{1,255}$"
@@ -31,17 +32,17 @@ class Words:
 
 _TEXT = Words(message="must be a text")
 LIST = Words(message="must be a list", mend="write `[one, two]`")
-_MAPPING = Words(message="must be a mapping", mend="write `key: value` lines under it")
+MAPPING = Words(message="must be a mapping", mend="write `key: value` lines under it")
 _KINDS: Mapping[str, Words] = {
     "string_type": _TEXT,
     "url_type": _TEXT,
     "string_unicode": Words(message="is not Unicode text"),
     "list_type": LIST,
     "tuple_type": LIST,
-    "dict_type": _MAPPING,
-    "mapping_type": _MAPPING,
-    "model_type": _MAPPING,
-    "model_attributes_type": _MAPPING,
+    "dict_type": MAPPING,
+    "mapping_type": MAPPING,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
     "bool_type": Words(message="must be true or false"),
     "bool_parsing": Words(message="must be true or false"),
     "int_type": Words(message="must be a whole number"),
@@ -59,6 +60,7 @@ _PATTERNS: Mapping[str, Words] = {
     PATH_PATTERN: Words(
         message="is no path", mend="start it with `/`, then letters, digits, `/`, `-`, `_`, `.` or `~`"
     ),
+    ID_PATTERN: Words(message="is no ID", mend="copy it from the provider: 1 to 64 letters, digits, `_` or `-`"),
 }
 _OWN_TYPES = frozenset({"value_error", "assertion_error"})
 _PYDANTIC_TYPES = frozenset(get_args(ErrorType))

@@ -106,7 +106,7 @@ class ParticipantInfo(Part):
     user_display_name: str | None = Field(None, examples=["Mary Sue"])
     """Name shown in the meeting. Personal data."""
     custom_participant_id: str | None = Field(None, examples=["user-123"])
-    """The integrator's own id of the person. `participant_id` of the event falls back to `client_specific_id`."""
+    """The integrator's own id of the person; events of 2021 and 2022 have it as `client_specific_id` only."""
     client_specific_id: str | None = Field(None, examples=["user-123"], json_schema_extra={"deprecated": True})
     """Older name of `custom_participant_id`, with the same value; the only one in events of 2021 and 2022."""
     joined_at: Timestamp | None = Field(None, examples=["2026-06-03T10:05:00.000Z"])

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias, assert_never
 
 from pydantic import Field
 
-from relay.ports import Sink
+from relay.ports import PreviewedSink
 from relay.sinks.file import FileOptions, FileSink
 from relay.sinks.http import HttpOptions, HttpSink
 from relay.sinks.kafka import KafkaOptions, KafkaSink, Observer
@@ -15,7 +15,7 @@ from relay.sinks.slack import SlackOptions, SlackSink
 SinkOptions: TypeAlias = Annotated[KafkaOptions | HttpOptions | SlackOptions | FileOptions, Field(discriminator="type")]
 
 
-def build(name: str, options: SinkOptions, observer: Observer | None = None) -> Sink:
+def build(name: str, options: SinkOptions, observer: Observer | None = None) -> PreviewedSink:
     """The sink that these options describe. Does no I/O: a dead destination delays nobody's start."""
     match options:
         case KafkaOptions():

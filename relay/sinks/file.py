@@ -18,6 +18,7 @@ from relay.cloudevents import JSON, attributes, content_type
 from relay.errors import Unavailable
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions
+from relay.preview import Look, Preview, json_of
 
 STANDARD_OUTPUT = "-"
 READER_TIME = 5.0
@@ -51,6 +52,16 @@ class FileSink:
             self._writing = asyncio.create_task(self._write_all(), name=f"file-{self._name}")
         await written
         return self._path
+
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """See `Previewed.preview`. What stands beside `data` in the line counts as headers."""
+        seen = look.of(delivery)
+        return Preview(
+            facts={"path": self._path},
+            headers={name: str(text) for name, text in _beside_data(seen).items()},
+            payload=json_of(seen.body),
+            body=line(seen),
+        )
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -104,14 +115,17 @@ def line(delivery: Delivery) -> bytes:
     A line break in valid JSON can only be white space between its tokens, so it is replaced and nothing is changed.
     A body that is no JSON goes into `data_base64`, as in the CloudEvents JSON format.
     """
-    head = orjson.dumps(attributes(delivery) | {"route": delivery.route, "sink": delivery.sink})
-    if delivery.replay:
-        head = head[:-1] + b',"replay":%d}' % delivery.replay
+    head = orjson.dumps(_beside_data(delivery))
     if content_type(delivery) == JSON:
         data = b',"data":' + delivery.body.replace(b"\r", b" ").replace(b"\n", b" ")
     else:
         data = b',"data_base64":"' + base64.b64encode(delivery.body) + b'"'
     return head[:-1] + data + b"}\n"
+
+
+def _beside_data(delivery: Delivery) -> dict[str, str | int]:
+    ours = {"route": delivery.route, "sink": delivery.sink}
+    return attributes(delivery) | ours | ({"replay": delivery.replay} if delivery.replay else {})
 
 
 def _write(file: int, lines: bytes) -> None:

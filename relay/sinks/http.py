@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import Field, HttpUrl, field_validator
@@ -16,10 +18,12 @@ from relay import __version__
 from relay.clock import SystemClock
 from relay.cloudevents import attributes, content_type, http_header
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
-from relay.model import Delivery, Reason
+from relay.model import Delivery, Reason, value
 from relay.options import LaneOptions, Secret
 from relay.ports import Clock
+from relay.preview import Look, Preview, json_of
 from relay.sinks.address import BLOCKED, guarded_socket
+from relay.sinks.curl import Masked, curl, variable
 from relay.standard_webhooks import read_secret, sign
 
 CONNECT_TIME = 5.0
@@ -92,6 +96,15 @@ class HttpOptions(LaneOptions):
         return headers
 
 
+@value
+class HttpRequest:
+    """One request, as it goes out."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
 class HttpSink:
     """Posts each delivery, signed, with its CloudEvents attributes as headers."""
 
@@ -106,10 +119,10 @@ class HttpSink:
 
     async def deliver(self, delivery: Delivery) -> str:
         """See `Sink.deliver`. The receipt is the status."""
-        session = self._connected()
+        session, request = self._connected(), self.request(delivery)
         try:
             async with session.post(
-                self._url, data=delivery.body, headers=self._headers(delivery), allow_redirects=False
+                request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response:
                 status, asked = response.status, response.headers.get("retry-after")
                 await self._drain(response)
@@ -119,6 +132,29 @@ class HttpSink:
         if failure is not None:
             raise failure
         return str(status)
+
+    def request(self, delivery: Delivery) -> HttpRequest:
+        """What would be posted now: each attempt is signed anew."""
+        return HttpRequest(url=self._url, headers=self._headers(delivery), body=delivery.body)
+
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """See `Previewed.preview`. The path of a URL counts as a secret: many services have their key there."""
+        request = self.request(look.of(delivery))
+        url: str | Masked = request.url
+        headers: dict[str, str | Masked] = dict(request.headers)
+        if not look.secrets:
+            url = _masked_url(request.url, self._name)
+            headers |= {name: Masked(name=variable(name)) for name in self._secret_headers(headers)}
+        command = curl(url, headers, request.body)
+        return Preview(
+            facts={"method": "POST", "url": str(url), "curl": command},
+            headers={name: str(text) for name, text in headers.items()},
+            payload=json_of(request.body),
+            body=request.body,
+            pictures={"curl": command},
+            pictured=True,
+            variables=[text.name for text in (url, *headers.values()) if isinstance(text, Masked)],
+        )
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -158,6 +194,9 @@ class HttpSink:
             )
         return headers
 
+    def _secret_headers(self, headers: Collection[str]) -> list[str]:
+        return [name for name in headers if name in self._fixed or name == "webhook-signature"]
+
     @staticmethod
     async def _drain(response: aiohttp.ClientResponse) -> None:
         """Read a little, so that the connection can be used again; drop it if there is more, or if it comes slowly."""
@@ -170,6 +209,14 @@ class HttpSink:
             left = 0
         if left <= 0:
             response.close()
+
+
+def _masked_url(url: str, sink: str) -> str | Masked:
+    """The URL with a variable for what follows its host."""
+    parts = urlsplit(url)
+    if parts.path in ("", "/") and not parts.query:
+        return url
+    return Masked(before=f"{parts.scheme}://{parts.netloc}/", name=variable(f"{sink}_PATH"))
 
 
 def outcome(status: int, retry_after: str | None, *, now: datetime) -> DeliveryError | None:

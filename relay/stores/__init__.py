@@ -6,8 +6,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay.errors import StartError
-from relay.ports import Store
+from relay.ports import Live, Store
 from relay.stores.sqlite import SqliteStore
+from relay.stores.sqlite.live import SqliteLive
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -42,5 +43,17 @@ async def open_store(
         return await SqliteStore.open(
             path, create=create, min_free=min_free, owner=owner, moves_log=upkeep, takes_turns=takes_turns
         )
+    raise _unknown(url)
+
+
+async def open_live(url: str) -> Live:
+    """The store that the URL names, to look on while others work on it. Raises as `open_store` does."""
+    path = sqlite_path(url)
+    if path is not None:
+        return await SqliteLive.open(path)
+    raise _unknown(url)
+
+
+def _unknown(url: str) -> StartError:
     scheme = urlsplit(url).scheme or "nothing"
-    raise StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")
+    return StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")

@@ -15,9 +15,22 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from relay import __version__
-from relay.model import Acceptance, Admission, Dead, Delivered, Delivery, Failure, GateState, Reason, Retry, Verdict
+from relay.model import (
+    Acceptance,
+    Admission,
+    Dead,
+    Delivered,
+    Delivery,
+    Event,
+    Failure,
+    GateState,
+    Reason,
+    Retry,
+    Verdict,
+)
 from relay.records import Backlog, Checkpoint, Health
 from relay.telemetry.counts import Counts, Times
+from relay.telemetry.moments import tell
 from relay.vocabulary import type_label
 
 log = logging.getLogger("relay")
@@ -60,6 +73,9 @@ class Telemetry:
         self._unrouted = self._counter("events_unrouted", "Accepted events that no route took")
         self._quarantined = self._counter("events_quarantined", "Authentic events that are not for us", "reason")
         self._defects = self._counter("events_defect", "Authentic events whose body could not be read", "defect")
+        self._drift = self._counter("drift", "What the catalogue does not know, or cannot read", "source", "kind")
+        self._drift_places = self._gauge("drift_places", "Distinct such events and fields so far", "source", "kind")
+        self._drift_unchecked = self._counter("drift_unchecked", "Events not compared with the catalogue", "source")
         self._routed = Counts(
             self.registry, "relay_events_routed", "Accepted events that a route sent to a sink", "route"
         )
@@ -154,7 +170,8 @@ class Telemetry:
         event = admission.event
         if acceptance.duplicate is not None:
             self._duplicates.labels(event.source, acceptance.duplicate).inc()
-            log.info("event.duplicate", extra=event.log_context() | {"of": acceptance.event_id})
+            if log.isEnabledFor(logging.INFO):
+                tell(log, "event.duplicate", event.log_context() | {"of": acceptance.event_id})
             return
         self._events.of[event.source, type_label(event.type)] += 1
         if event.defect is not None:
@@ -168,11 +185,27 @@ class Telemetry:
         if acceptance.conflict:
             self._conflicts.labels(event.source).inc()
             log.warning("event.uuid_conflict", extra=event.log_context())
-        log.info(
-            "event.accepted",
-            extra=event.log_context()
-            | {"sinks": [target.sink for target in admission.targets], "quarantine": admission.quarantine},
-        )
+        if log.isEnabledFor(logging.INFO):
+            context = event.log_context()
+            context["sinks"] = [target.sink for target in admission.targets]
+            context["quarantine"] = admission.quarantine
+            tell(log, "event.accepted", context)
+
+    # The sender's shapes
+
+    def drifted(self, source: str, kind: str) -> None:
+        """An event held something that the catalogue does not know; `kind` is from a closed set."""
+        self._drift.labels(source, kind).inc()
+
+    def drift_found(self, event: Event, kind: str, path: str, *, word: str | None, last: bool) -> None:
+        """The same for the first time. `last`: of this event type no more places are told of, only counted."""
+        self._drift_places.labels(event.source, kind).inc()
+        context = {"kind": kind, "path": path, "value": word, "last": last or None}
+        log.warning("event.drifted", extra=event.log_context() | context)
+
+    def drift_unchecked(self, source: str, count: int) -> None:
+        """Too many events came at once: so many were not compared with the catalogue."""
+        self._drift_unchecked.labels(source).inc(count)
 
     # The lanes
 
@@ -183,7 +216,8 @@ class Telemetry:
         self._attempt_time.observe((delivery.sink,), seconds)
         match verdict:
             case Delivered(receipt=receipt):
-                log.info("delivery.delivered", extra=delivery.log_context() | {"receipt": receipt})
+                if log.isEnabledFor(logging.INFO):
+                    tell(log, "delivery.delivered", delivery.log_context() | {"receipt": receipt})
             case Retry(failure=failure, at=at):
                 context = {"reason": failure.reason, "detail": failure.detail, "next": at.isoformat()}
                 log.warning("delivery.failed", extra=delivery.log_context() | context)

@@ -16,6 +16,7 @@ import uvloop
 from relay import logs
 from relay.app import App, running
 from relay.errors import RelayError
+from relay.lifetime import freeze
 from relay.share import Share
 from relay.telemetry import Telemetry
 from relay.telemetry.sums import snapshot
@@ -67,6 +68,7 @@ class Worker:
         async with running(self._begin.config, telemetry=self._telemetry, share=self._share(bells)) as app:
             self._app = app
             self._up.set()
+            freeze()
             self._channel.send(Started())
             self._go_on(self._tell_regularly())
             failure = await self._ended()
@@ -157,7 +159,9 @@ async def _serve(end: socket.socket) -> tuple[int, bool]:
     if not isinstance(begin, Begin):
         return 0, True  # the supervisor was gone before it had said anything
     telemetry = Telemetry()
-    listener = logs.start(begin.log_style, begin.log_level, on_drop=telemetry.log_dropped, worker=begin.number)
+    listener = logs.start(
+        begin.log_style, begin.log_level, on_drop=telemetry.log_dropped, worker=begin.number, beside_others=True
+    )
     code = _FAILED
     try:
         code = await Worker(begin, channel, telemetry).run()

@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from relay.cli import main
-from tests.acceptance.process import relay, serving_file
+from tests.acceptance.process import serving_file
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
+from tests.fakes.provider import API_KEY, ORGANIZATION, FakeProvider
 from tests.fakes.slack import FakeSlack, Refuse
 from tests.running import payload, sender, until, write_config
 
@@ -138,20 +139,83 @@ async def test_nothing_tells_what_it_should_keep(tmp_path: Path, monkeypatch: py
 
 async def _commands_keep_it_too(folder: Path) -> None:
     env = {"RELAY_TEST_SECRET": whsec(f"{WORD}-env")}
-    listed = await relay("events", "list", "--json", cwd=folder, **env)
-    event_id = orjson.loads(listed.out)[0]["id"]
+
+    async def ended(*command: str) -> Result:
+        arguments = [*command, *([] if command == ("schema",) else ["-c", str(folder / "relay.yaml")])]
+        return await asyncio.to_thread(CliRunner().invoke, main, arguments, env=env)
+
+    event_id = orjson.loads((await ended("events", "list", "--json")).stdout)[0]["id"]
     for command in (
         ("check",),
+        ("check", "--schema"),
         ("events", "list"),
         ("events", "show", event_id),
         ("events", "show", event_id, "--json"),
         ("deliveries", "list"),
         ("deliveries", "list", "--json"),
+        ("why", event_id),
+        ("why", event_id, "--json"),
+        ("sinks", "list"),
+        ("sinks", "list", "--json"),
+        ("tail", "--since", "1h", "--for", "0"),
+        ("tail", "--since", "1h", "--for", "0", "--json"),
         ("schema",),
+        ("catalog", "--asyncapi"),
     ):
-        ended = await relay(*command, cwd=folder, **env)
-        assert ended.code == 0, ended.err
-        assert hits(ended.out + ended.err) == [], command
+        result = await ended(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stdout, command
+        assert hits(result.output) == [], command
+    explained = await ended("explain", event_id)
+    assert explained.exit_code == 0, explained.output
+    assert PERSON in explained.stdout, "it shows what would be sent"
+    assert hits(explained.output, WORD, "stream-p3rs0n", "Signature=p3rs0n") == []
+
+
+EXPECTED = """\
+tests:
+  - name: nothing is as expected
+    given: {file: event.json}
+    expect:
+      sinks:
+        crm: {url: x, curl: x, headers: {authorization: x, x-key: x, webhook-signature: x}, payload: {streamKey: x}}
+        bot: {text: x, card: x, payload: {channel: x, streamKey: x}}
+        hook: {text: x}
+        closed: {topic: x, key: x, payload: {streamKey: x, recording: {downloadUrl: x}}}
+"""
+
+
+async def test_what_would_be_sent_is_told_without_what_is_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(f"{WORD}-file")
+    (tmp_path / "event.json").write_bytes(body(1))
+    (tmp_path / "broken.json").write_bytes(b"{" + body(1))
+    (tmp_path / "relay.test.yaml").write_text(EXPECTED)
+    monkeypatch.setenv("RELAY_TEST_SECRET", whsec(f"{WORD}-env"))
+    async with FakeHttp() as http, FakeSlack() as slack:
+        config = await asyncio.to_thread(lambda: str(write_config(tmp_path, sinks=secrets(http, slack))))
+        for arguments, code in (
+            (("explain", str(tmp_path / "event.json")), 0),
+            (("explain", str(tmp_path / "event.json"), "--json"), 0),
+            (("explain", str(tmp_path / "broken.json"), "--sink", "crm", "--json"), 0),
+            (("explain", str(tmp_path / "event.json"), "--source", WORD), 2),
+            (("test",), 1),
+            (("test", "--json"), 1),
+            (("test", "--junit", str(tmp_path / "junit.xml")), 1),
+        ):
+            ended = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "-c", config])
+            assert ended.exit_code == code, ended.output
+            told = ended.output.replace(f"there is no source '{WORD}'", "")
+            assert hits(told, WORD, "stream-p3rs0n", "Signature=p3rs0n") == [], arguments
+        assert hits((tmp_path / "junit.xml").read_bytes(), WORD, "stream-p3rs0n", "Signature=p3rs0n") == []
+        assert slack.requests == []
+        assert http.requests == []
+        whole = await asyncio.to_thread(
+            CliRunner().invoke, main, ["explain", str(tmp_path / "event.json"), "--reveal", "-c", config]
+        )
+    for shown in (f"/{WORD}-path?key={WORD}-query", f"Bearer {WORD}-header", f"x-key: {WORD}-file", STREAM, LINK):
+        assert shown in whole.output, "somebody asked for it"
 
 
 WRONG: dict[str, str] = {
@@ -168,6 +232,10 @@ WRONG: dict[str, str] = {
     "both ways": f"sinks: {{a: {{type: slack, channel: C1, token: {WORD}, webhook_url: 'https://h/{WORD}'}}}}",
     "password": f"sinks: {{a: {{type: kafka, topic: t, bootstrap_servers: [k:1], sasl_plain_password: {WORD}}}}}",
     "pseudonym key": f"sinks: {{a: {{type: file, path: x, pseudonymize: [a], pseudonym_key: {WORD}}}}}",
+    "API key": f"sources: {{dyte: {{api: {{api_key: 'a {WORD}'}}}}}}",
+    "API token": f"sources: {{dyte: {{api: {{api_token: {WORD}}}}}}}",
+    "API address": f"sources: {{dyte: {{api: {{url: 'http://{WORD}.example'}}}}}}",
+    "public address": f"sources: {{dyte: {{public_url: 'https://relay:{WORD}@relay.example'}}}}",
     "from a variable": "admin: {token: '${RELAY_TEST_SECRET}', listen: '${RELAY_TEST_SECRET}'}",
     "from a file": "admin: {token: '${file:secret}', listen: '${file:secret}'}",
 }
@@ -183,6 +251,44 @@ def test_no_mistake_in_the_file_quotes_a_secret(tmp_path: Path, monkeypatch: pyt
         assert ended.exit_code == 2
         assert "relay.yaml:1" in ended.output
         assert hits(ended.output) == []
+    by_schema = CliRunner().invoke(main, ["check", "--schema", "-c", str(tmp_path / "relay.yaml")])
+    assert by_schema.exit_code in (0, 2)
+    assert hits(by_schema.output) == []
+
+
+REGISTERING = (("plan",), ("apply", "--yes"), ("list",), ("delete", "dyte", "--yes"))
+
+
+async def _register(folder: Path, api: dict[str, str], code: int) -> None:
+    """All that `relay webhooks` says, for people and for machines, about a source whose path is a secret too."""
+    source = {"public_url": "https://relay.example", "path": f"/{WORD}-0-webhook", "api": api}
+    sinks, routes = {"log": {"type": "file", "path": "-"}}, [{"name": "all", "to": ["log"]}]
+    file = folder / "relay.yaml"
+    file.write_bytes(orjson.dumps({"sources": {"dyte": source}, "sinks": sinks, "routes": routes}))
+    for command in REGISTERING:
+        for more in ((), ("--json",)):
+            given = ["webhooks", *command, *more, "-c", str(file)]
+            ended = await asyncio.to_thread(CliRunner().invoke, main, given)
+            assert ended.exit_code == code, ended.output
+            assert hits(ended.output) == [], command
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 500])
+async def test_registering_tells_no_key_though_the_provider_repeats_it(tmp_path: Path, status: int) -> None:
+    key, pair = f"{WORD}-key", base64.b64encode(f"5d7c6e9a:{WORD}-key".encode()).decode()
+    echo = orjson.dumps({"message": f"no {key}, no Basic {pair}", "name": key})
+    async with FakeHttp(default=Answer(status, body=echo, headers={"location": f"/{WORD}"})) as http:
+        await _register(tmp_path, {"organization_id": "5d7c6e9a", "api_key": key, "url": f"{http.url}/v2"}, code=1)
+        assert {request.headers["authorization"] for request in http.requests} == {f"Basic {pair}"}
+        assert {request.path for request in http.requests} == {"/v2/webhooks"}
+
+
+async def test_registering_shows_no_address_that_is_a_secret(tmp_path: Path) -> None:
+    async with FakeProvider() as fake:
+        fake.add(f"https://user:{WORD}@crm.example/hook?token={WORD}", "meeting.ended")
+        fake.add(f"https://relay.example/{WORD}-2-webhook", "meeting.ended")
+        await _register(tmp_path, {"organization_id": ORGANIZATION, "api_key": API_KEY, "url": fake.dyte_url}, code=0)
+        assert [fake.calls.count(method) for method in ("POST", "DELETE")] == [1, 1]
 
 
 @pytest.mark.parametrize("text", [f"a {WORD} b", base64.b64encode(f"xx{WORD}".encode()).decode(), WORD.encode().hex()])

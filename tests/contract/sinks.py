@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
 from relay.model import Delivery, value
 from relay.options import LaneOptions
-from relay.ports import Sink
+from relay.ports import PreviewedSink
+from relay.preview import json_of
 from relay.sinks import SinkOptions, build
 from relay.sinks.file import FileOptions
 from relay.sinks.http import HttpOptions
@@ -32,6 +33,17 @@ class Arrival:
 
     id: str
     body: bytes
+
+
+@value
+class Sent:
+    """One message as it came, in the words of a preview."""
+
+    facts: Mapping[str, str | None]
+    headers: Mapping[str, str]
+    body: bytes = b""
+    """Empty where a client of somebody else's writes it."""
+    payload: object = None
 
 
 class Harness(ABC):
@@ -63,6 +75,10 @@ class Harness(ABC):
     async def arrived(self) -> list[Arrival]:
         """What the destination has, in order of arrival."""
 
+    @abstractmethod
+    async def sent(self) -> Sent:
+        """The last that arrived, whole, but for what a client adds to any message."""
+
     def arrival(self, delivery: Delivery) -> Arrival:
         """What it should have of a delivery: the very bytes, but for sinks that make a text of them."""
         return Arrival(id=delivery.event.id, body=delivery.body)
@@ -79,7 +95,7 @@ class Harness(ABC):
         """Let the next delivery fail in this way."""
         raise NotImplementedError(name)
 
-    def sink(self, options: LaneOptions | None = None) -> Sink:
+    def sink(self, options: LaneOptions | None = None) -> PreviewedSink:
         """A new sink."""
         chosen: Any = options or self.options()
         return build("sink", chosen)
@@ -104,6 +120,12 @@ class FileHarness(Harness):
             return []
         return [_arrival(text) for text in self._path.read_bytes().split(b"\n") if text]
 
+    async def sent(self) -> Sent:
+        last = self._path.read_bytes().splitlines(keepends=True)[-1]
+        beside = {name: str(text) for name, text in json.loads(last).items() if name != "data"}
+        payload = json_of(_arrival(last.rstrip(b"\n")).body)
+        return Sent(facts={"path": str(self._path)}, headers=beside, body=last, payload=payload)
+
     async def take_away(self) -> None:
         if self._path.exists():
             self._path.rename(self.folder / "aside")
@@ -119,6 +141,9 @@ def _arrival(line: bytes) -> Arrival:
     """`data` is cut out of the line, because reading and writing it anew would hide a change of bytes."""
     _, _, rest = line.partition(b',"data":')
     return Arrival(id=json.loads(line)["id"], body=rest.removesuffix(b"}"))
+
+
+_OF_ANY_CLIENT = {"host", "accept", "accept-encoding", "content-length"}
 
 
 class HttpHarness(Harness):
@@ -148,6 +173,12 @@ class HttpHarness(Harness):
 
     async def arrived(self) -> list[Arrival]:
         return [Arrival(id=request.headers["webhook-id"], body=request.body) for request in self._receiver.requests]
+
+    async def sent(self) -> Sent:
+        last = self._receiver.requests[-1]
+        headers = {name.lower(): text for name, text in last.headers.items() if name.lower() not in _OF_ANY_CLIENT}
+        facts = {"method": last.method, "url": f"{self._receiver.url}{last.path}"}
+        return Sent(facts=facts, headers=headers, body=last.body, payload=json_of(last.body))
 
     async def take_away(self) -> None:
         await self._receiver.stop()
@@ -184,6 +215,10 @@ class SlackHarness(Harness):
     async def arrived(self) -> list[Arrival]:
         texts = [message["text"].partition(" ") for message in self._slack.messages]
         return [Arrival(id=event_id, body=rest.strip().encode()) for event_id, _, rest in texts]
+
+    async def sent(self) -> Sent:
+        last = self._slack.messages[-1]
+        return Sent(facts={"channel": None, "text": last["text"]}, headers={}, payload=last)
 
     def arrival(self, delivery: Delivery) -> Arrival:
         payload = delivery.payload
@@ -230,6 +265,16 @@ class KafkaHarness(Harness):
     async def arrived(self) -> list[Arrival]:
         records = await self._broker.consume(self._topic, await self._broker.size(self._topic))
         return [Arrival(id=record.headers["ce_id"].decode(), body=record.value) for record in records]
+
+    async def sent(self) -> Sent:
+        last = (await self._broker.consume(self._topic, await self._broker.size(self._topic)))[-1]
+        key = None if last.key is None else last.key.decode()
+        return Sent(
+            facts={"topic": last.topic, "key": key, "partition_key": key},
+            headers={name: text.decode() for name, text in last.headers.items()},
+            body=last.value,
+            payload=json_of(last.value),
+        )
 
     async def take_away(self) -> None:
         await asyncio.to_thread(self._process.stop)

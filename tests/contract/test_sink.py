@@ -13,12 +13,14 @@ import pytest
 
 from relay.errors import DeliveryError, Unavailable
 from relay.model import Delivery
-from relay.ports import Sink
+from relay.ports import PreviewedSink, Sink
+from relay.preview import Look, Preview
 from relay.sinks import SinkOptions
-from tests.contract.sinks import HARNESSES, Harness, KafkaHarness
+from tests.contract.sinks import HARNESSES, Harness, KafkaHarness, Sent
 from tests.fakes.delivery import delivery
 
 BODY = b'{"event":"meeting.started", "meeting":{"id":"m-1","title":"T\xc3\xa4glich \\ud83d"},"n":123456789012345678901}'
+WHOLE = Look(content=True, secrets=True)
 CLOSE_LIMIT = 6.0
 """Seconds: "a few", and what the app gives."""
 
@@ -44,7 +46,7 @@ async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def sink(harness: Harness) -> AsyncIterator[Sink]:
+async def sink(harness: Harness) -> AsyncIterator[PreviewedSink]:
     made = harness.sink()
     yield made
     async with asyncio.timeout(CLOSE_LIMIT):
@@ -74,6 +76,38 @@ async def test_what_is_sent_is_the_deliverys_body(harness: Harness, sink: Sink) 
     shortened = replace(numbered(1), body=b'{"short":1}')
     await sink.deliver(shortened)
     assert await harness.arrived() == [harness.arrival(shortened)]
+
+
+def told(preview: Preview, seen: Sent) -> Sent:
+    """A preview in the words of what came, for what a destination can tell."""
+    facts = {name: preview.facts[name] for name in seen.facts}
+    return Sent(facts=facts, headers=preview.headers, body=preview.body or b"", payload=preview.payload)
+
+
+@pytest.mark.parametrize("changed", ["as it was signed", "projected", "replayed"])
+async def test_what_it_tells_beforehand_is_what_arrives(harness: Harness, sink: PreviewedSink, changed: str) -> None:
+    """By the same code: before and after, because a signature holds for its second only."""
+    delivery = numbered(1)
+    if changed == "projected":
+        delivery = replace(delivery, body=b'{"short":1}')
+    if changed == "replayed":
+        delivery = replace(delivery, attempt=3, replay=2)
+    before = sink.preview(delivery, WHOLE)
+    await sink.deliver(delivery)
+    after = sink.preview(delivery, WHOLE)
+    seen = await harness.sent()
+    assert seen in (told(before, seen), told(after, seen))
+
+
+async def test_what_it_tells_beforehand_does_no_io_and_keeps_secrets(harness: Harness) -> None:
+    tasks = asyncio.all_tasks()
+    secret = b'{"event":"x","meeting":{"title":"T"},"streamKey":"k3y-of-a-stream"}'
+    preview = harness.sink().preview(replace(delivery(None, body=secret), route="r"), Look())
+    assert asyncio.all_tasks() == tasks
+    assert await harness.arrived() == []
+    text = f"{preview} {preview.body!r}"
+    assert not [hidden for hidden in (*harness.SECRETS, *harness.DISCREET, "k3y-of-a-stream") if hidden in text]
+    assert set(preview.facts) == set(harness.sink().preview(numbered(1), WHOLE).facts), "the same for every delivery"
 
 
 async def test_many_at_once_all_arrive(harness: Harness, sink: Sink) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,18 @@ async def test_what_was_interrupted_again_and_again_comes_back_apart_from_the_ot
         at_once = len(await store.claim("crm", limit=100, now=now, lease=LEASE))
         within = len(await store.claim("crm", limit=100, now=now + 5 * SECOND, lease=LEASE))
     assert (at_once < 15, at_once + within) == (True, 30)
+
+
+async def _settled(store: Store, name: str, *, count: int, at: datetime) -> None:
+    await asyncio.gather(*(store.accept(admission(name)) for _ in range(count)))
+    claimed = await store.claim(name, limit=count, now=NOON, lease=LEASE)
+    await store.settle([(delivery, Delivered(receipt="")) for delivery in claimed], now=at)
+
+
+async def test_the_pace_of_a_sink_is_that_of_the_last_minute(store: Store) -> None:
+    now = NOON + timedelta(hours=1)
+    await _settled(store, "slow", count=6, at=now - 30 * SECOND)
+    await _settled(store, "fast", count=120, at=now - SECOND)
+    await _settled(store, "idle", count=3, at=now - timedelta(minutes=2))
+    await store.accept(admission("waiting"))
+    assert await store.paces(now=now) == {"slow": 0.1, "fast": 2.0}

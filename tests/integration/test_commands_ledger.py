@@ -15,7 +15,7 @@ from relay.identity import new_event_id
 from relay.model import Admission, Dead, Delivered, Event, Failure, Reason, Target, Verdict
 from relay.ports import Store
 from relay.stores import open_store
-from tests.commands import harmless, in_terminal, invoke, terminal_text
+from tests.commands import harmless, in_terminal, invoke, opened, pretend_terminal, terminal_text
 from tests.running import MEETING, payload, relay_running, write_config
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -219,6 +219,21 @@ async def test_a_terminal_gets_one_line_a_row_as_wide_as_it_is(tmp_path: Path, w
     assert rows[-1].endswith("routed")
     if width >= 80:
         assert all(len(row) <= width for row in rows)
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, {"source", "meeting"}), (98, {"source"}), (140, set())])
+async def test_a_narrow_terminal_gets_fewer_columns_rather_than_halves_of_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, left_out: set[str]
+) -> None:
+    write_config(tmp_path)
+    async with opened(tmp_path) as store:
+        await store.accept(Admission(event=event(1, "meeting.participantJoined", {}), targets=[]))
+    pretend_terminal(monkeypatch, width)
+    head, row = (await invoke(tmp_path, "events", "list")).stdout.splitlines()
+    assert {"source", "meeting"} - set(head.split()) == left_out
+    assert "meeting.participantJoined" in row
+    assert "…" not in row
+    assert len(row) <= width
 
 
 async def test_a_reason_stands_below_its_row(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 
 from relay.config import load
 from relay.gate import Wait
-from relay.model import Dead, Failure, GateState, Reason, Wish
-from tests.commands import as_json, done, in_terminal, invoke, opened
+from relay.model import Dead, Delivered, Failure, GateState, Reason, Wish
+from tests.commands import as_json, done, files, in_terminal, invoke, opened, settle
 from tests.fakes.admissions import admission, event
 from tests.fakes.http import Answer, FakeHttp
 from tests.running import Relay, payload, relay_running, until, write_config
@@ -23,6 +24,8 @@ GONE = Failure(reason=Reason.GONE, detail="the service answered 410")
 SLOW = Failure(reason=Reason.UNAVAILABLE, detail="the service answered 503 \x1b[2J[red]")
 ALL = ("open", "broken", "paused", "hand", "off", "new")
 MEND = "when it is mended: `relay sinks resume"
+AGAIN = "tried again by itself, or at once by `relay sinks resume"
+DEAD = "dead letters: `relay deliveries list --sink gone --state dead` tells why"
 ASKED = "asked to {}; a relay that runs does so within a second"
 
 
@@ -57,19 +60,57 @@ async def wishes(folder: Path) -> dict[str, bool]:
 
 
 async def test_every_sink_is_shown_with_its_state(tmp_path: Path) -> None:
-    now = await filled(tmp_path)
+    await filled(tmp_path)
     head, *rows = (await done(tmp_path, "sinks", "list")).splitlines()
-    assert head.split() == ["sink", "type", "state", "since", "(UTC)", "pending", "replays", "oldest", "dead"]
-    since = now.strftime("%Y-%m-%d %H:%M:%S")
-    assert [" ".join(row.split()) for row in rows] == [
-        f"open file open {since} 0 0 0",
-        f"broken file broken {since} 0 0 0 unavailable: the service answered 503 \\x1b[2J[red]; {MEND} broken`",
-        f"paused file paused {since} 0 0 0 gone: the service answered 410; {MEND} paused`",
-        f"hand file paused by hand {since} 0 0 0 {ASKED.format('pause')}",
-        "off file disabled 0 0 0",
-        "new file unknown 0 0 0",
-        "gone removed 1 0 3 h 5 min 1 it is not in relay.yaml; what waits for it goes out when it is there again",
+    assert head.split() == ["sink", "type", "state", "for", "pending", "oldest", "pace", "dead"]
+    told = [re.sub(r"(open|broken|paused|by hand) \d+ (s|min) ", r"\1 … ", " ".join(row.split())) for row in rows]
+    assert told == [
+        "open file open … 0 0",
+        f"broken file broken … 0 0 unavailable: the service answered 503 \\x1b[2J[red]; {AGAIN} broken`",
+        f"paused file paused … 0 0 gone: the service answered 410; {MEND} paused`",
+        f"hand file paused by hand … 0 0 {ASKED.format('pause')}",
+        "off file disabled 0 0",
+        "new file unknown 0 0 no relay has run it yet; start one with `relay serve`",
+        "gone removed 1 3 h 5 min 1/m 1 it is not in relay.yaml; what waits for it goes out when it is there again; "
+        + DEAD,
     ], "of the forgotten one nothing is left"
+
+
+async def test_what_to_do_for_a_sink_in_trouble(tmp_path: Path) -> None:
+    """Advice for those at which nothing fails, and nothing goes out; and for dead letters."""
+    sinks: dict[str, Any] = files(tmp_path, "stuck", "fine", "hand", "off", "crm")
+    sinks["off"]["enabled"] = False
+    write_config(tmp_path, sinks=sinks)
+    now = datetime.now(UTC)
+    async with opened(tmp_path) as store:
+        for name in sinks:
+            await store.report(name, GateState.OPEN, None, now=now)
+            await store.accept(admission(name, of=event(received_at=now - timedelta(minutes=5))))
+        await settle(store, "fine", Delivered(receipt=""))
+        await settle(store, "crm", Dead(failure=GONE))
+        await store.wish("hand", Wish(paused=True, at=now))
+        await store.report("hand", GateState.PAUSED, Failure(reason=Reason.PAUSED, detail=""), now=now)
+    found = {each["sink"]: each for each in await as_json(tmp_path, "sinks", "list")}
+    assert {name: each["advice"] for name, each in found.items()} == {
+        "stuck": "nothing went out for a minute; does `relay serve` run? "
+        "`relay deliveries list --sink stuck --state pending` tells what waits",
+        "fine": "",
+        "hand": "`relay sinks resume hand` lets it go on",
+        "off": "what waits goes out with `enabled: true`",
+        "crm": "dead letters: `relay deliveries list --sink crm --state dead` tells why, "
+        "`relay replay --sink crm` sends them again",
+    }
+    assert {name: each["per_second"] for name, each in found.items() if each["per_second"]} == {
+        "fine": 0.017,
+        "crm": 0.017,
+    }
+
+
+async def test_replays_have_a_column_where_there_are_any(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    assert "replays" not in (await done(tmp_path, "sinks", "list")).splitlines()[0]
+    await done(tmp_path, "replay", "--all")
+    assert "replays" in (await done(tmp_path, "sinks", "list")).splitlines()[0]
 
 
 async def test_every_sink_is_shown_to_machines(tmp_path: Path) -> None:
@@ -136,6 +177,7 @@ async def test_wishes_are_kept_for_each_sink_that_is_named(tmp_path: Path) -> No
     assert await wishes(tmp_path) == dict.fromkeys([*ALL, "gone"], False)
     await done(tmp_path, "sinks", "pause", "--all")
     assert await wishes(tmp_path) == dict.fromkeys(ALL, True) | {"gone": False}, "what is gone is not paused by all"
+    assert await as_json(tmp_path, "sinks", "resume", "open") == {"sinks": ["open"], "paused": False}
 
 
 # With a relay that runs

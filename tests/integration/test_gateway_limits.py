@@ -143,6 +143,19 @@ async def test_nothing_takes_longer_than_the_hard_end(monkeypatch: pytest.Monkey
 # Load
 
 
+async def test_a_loop_that_cannot_keep_up_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = ScriptedIntake()
+    async with gateway_running(intake) as gateway:
+        monkeypatch.setattr("relay.gateway.MOST_LAG", -1.0)  # so that any is too much
+        refused = await gateway.post(BODY)
+        monkeypatch.undo()
+        taken = await gateway.post(BODY)
+        metrics = gateway.metrics()
+    assert (refused.status, refused.headers["retry-after"], taken.status) == (503, "2", 200)
+    assert metrics['relay_requests_total{outcome="overloaded",source="dyte"}'] == 1
+    assert len(intake.admitted) == 1
+
+
 async def test_too_many_in_flight_is_503_and_the_others_are_answered() -> None:
     intake = ScriptedIntake()
     intake.hold()

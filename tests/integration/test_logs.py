@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from logging.handlers import QueueListener
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
@@ -112,31 +111,68 @@ def test_nothing_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_hangs_costs_lines_and_they_are_counted() -> None:
-    queue: Queue[logging.LogRecord] = Queue(2)
     lost: list[None] = []
-    handler = logs._Unblocked(queue, lambda: lost.append(None))
+    lines = logs.Lines(2, lambda: lost.append(None))
     for number in range(5):
-        handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
-    assert [queue.get_nowait().getMessage() for _ in range(2)] == ["line 0", "line 1"]
+        lines.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    assert [text(lines) for _ in range(2)] == ["line 0", "line 1"]
     assert len(lost) == 3
-    handler.handle(logging.makeLogRecord({"msg": "line 5"}))
-    told, line = queue.get_nowait(), queue.get_nowait()
-    assert (told.getMessage(), vars(told)["lines"], line.getMessage()) == ("log.dropped", 3, "line 5")
+    lines.handle(logging.makeLogRecord({"msg": "line 5"}))
+    told = lines.waiting.get_nowait()
+    assert told is not None
+    assert (told.getMessage(), vars(told)["lines"], text(lines)) == ("log.dropped", 3, "line 5")
+
+
+def text(lines: logs.Lines) -> str:
+    record = lines.waiting.get_nowait()
+    assert record is not None
+    return record.getMessage()
 
 
 def test_the_end_does_not_wait_for_a_reader_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_STOP_SECONDS", 0.05)
     read = threading.Event()
 
-    class Hanging(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+    class Hanging(io.StringIO):
+        def write(self, written: str) -> int:
             read.wait(10)
+            return len(written)
 
-    listener = QueueListener(Queue(), Hanging())
-    listener.start()
-    listener.queue.put_nowait(logging.makeLogRecord({"msg": "line"}))
-    assert logs.stop(listener) is False
+    lines = logs.Lines(10, lambda: None)
+    outlet = logs.Outlet(lines, logs.TextFormatter(), Hanging())
+    outlet.start()
+    lines.handle(logging.makeLogRecord({"msg": "line"}))
+    assert logs.stop(outlet) is False
     read.set()
+
+
+def test_a_reader_that_has_gone_ends_no_thread_and_is_counted() -> None:
+    class Gone(io.StringIO):
+        def write(self, written: str) -> int:
+            raise BrokenPipeError
+
+    lost: list[None] = []
+    lines = logs.Lines(10, lambda: lost.append(None))
+    outlet = logs.Outlet(lines, logs.JsonFormatter(), Gone())
+    outlet.start()
+    for number in range(3):
+        lines.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    assert logs.stop(outlet)
+    assert len(lost) == 3
+
+
+def test_a_value_that_cannot_be_written_costs_its_line_only(capsys: pytest.CaptureFixture[str]) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    outlet = logs.start("json", "info")
+    log.info("event.accepted", extra={"value": Odd()})
+    log.info("event.accepted", extra={"value": 1})
+    outlet.stop()
+    odd, good = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (odd["moment"], odd["error"]) == ("log.unreadable", "ZeroDivisionError")
+    assert good["value"] == 1
 
 
 async def test_a_log_that_nobody_reads_delays_no_answer_and_what_it_lost_is_counted(

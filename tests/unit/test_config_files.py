@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jsonschema import Draft202012Validator
 
-from relay.config import Report, check
-from relay.config.schema import schema, schema_text
+from relay.config import Config, Report, check
+from relay.config.schema import models, schema, schema_text
+from relay.vocabulary import KNOWN_TYPES
 
 ROOT = Path(__file__).parents[2]
 RELAY_YAML = ROOT / "relay.yaml"
+SCHEMA = schema()
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 PEM = (
     rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -118,7 +120,7 @@ for tag, pattern, first in (
 def red_lines(text: str) -> list[str]:
     """What an editor underlines."""
     data = yaml.load(text, Loader=CoreLoader)
-    return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema()).iter_errors(data)]
+    return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(SCHEMA).iter_errors(data)]
 
 
 def test_the_schema_is_the_one_of_the_models() -> None:
@@ -126,8 +128,8 @@ def test_the_schema_is_the_one_of_the_models() -> None:
 
 
 def test_the_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(schema())
-    assert schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(schema_text())["title"] == "relay.yaml"
 
 
@@ -145,22 +147,80 @@ def keys(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping
         yield from keys(inner, name)
 
 
-def test_every_key_is_explained() -> None:
-    known = list(keys(schema()))
-    assert len(known) > 60
-    for path, key in known:
-        assert key.get("description"), path
-        assert key.get("title"), path
-        shown = key.get("default") is not None or key.get("examples") or "const" in key
-        assert shown, f"{path} has neither a default nor an example"
+KEYS = dict(keys(SCHEMA))
+OBVIOUS = {"boolean", "integer", "number", "null"}
+
+
+def is_obvious(node: Mapping[str, Any]) -> bool:
+    """Whether how to write it needs no example: closed values, numbers, other keys."""
+    if "$ref" in node:
+        target = SCHEMA["$defs"][node["$ref"].rpartition("/")[2]]
+        return node["$ref"].endswith("/Variable") or "properties" in target or is_obvious(target)
+    if "anyOf" in node:
+        return all(map(is_obvious, node["anyOf"]))
+    return bool({"enum", "const", "patternProperties"} & node.keys()) or node.get("type") in OBVIOUS
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_every_key_is_explained(path: str) -> None:
+    key = KEYS[path]
+    assert key.get("description"), path
+    assert key["description"] == key["description"].strip()
+    assert key["markdownDescription"].startswith(key["description"])
+    assert key["title"] == path.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("path", [path for path, key in KEYS.items() if path != ".routes" and not is_obvious(key)])
+def test_a_key_whose_form_is_not_obvious_has_an_example_that_fits(path: str) -> None:
+    examples = KEYS[path].get("examples", [])
+    assert examples, path
+    validator = Draft202012Validator({**KEYS[path], "$defs": SCHEMA["$defs"]})
+    assert [example for example in examples if not validator.is_valid(example)] == []
+
+
+def defaults() -> Iterator[tuple[str, str]]:
+    """Every key that may be left out: the class and the name."""
+    for model in models():
+        for name, field in model.model_fields.items():
+            if not field.is_required():
+                yield "" if model is Config else model.__name__, name
+
+
+@pytest.mark.parametrize(("model", "name"), list(defaults()))
+def test_no_default_is_left_unsaid(model: str, name: str) -> None:
+    key = KEYS[f"{model}.{name}"]
+    assert "default" in key
+    default = key["default"]
+    if default not in (None, "", [], {}) and not isinstance(default, dict):
+        assert "Default: `" in key["markdownDescription"], "editors show the default nowhere else"
+
+
+def test_the_walk_sees_all() -> None:
+    assert len(KEYS) > 80
+    assert len(list(defaults())) > 70
+    assert sum(not is_obvious(key) for key in KEYS.values()) > 50
+
+
+@pytest.mark.parametrize("kind", ["kafka", "http", "slack", "file"])
+def test_a_new_sink_is_offered_whole(kind: str) -> None:
+    [snippet] = [each for each in SCHEMA["$defs"]["Sink"]["else"]["defaultSnippets"] if each["body"]["type"] == kind]
+    assert snippet["label"] == f"{kind} sink"
+    file = json.dumps({"sinks": {"x": snippet["body"]}}).replace(r"\\$", "$")
+    assert red_lines(file) == []
+
+
+def test_events_are_offered_by_name() -> None:
+    offered = KEYS["RouteOptions.events"]["items"]["examples"]
+    assert set(offered) > KNOWN_TYPES
+    assert "*" in offered
 
 
 def test_no_default_is_hidden_or_in_foreign_units() -> None:
     text = schema_text()
     assert "***" not in text
     assert not re.search(r'"default": "P[0-9T]', text)
-    assert schema()["$defs"]["SlackOptions"]["properties"]["rate"]["default"] == "1/s"
-    assert schema()["$defs"]["GatewayOptions"]["properties"]["max_body"]["default"] == "1MiB"
+    assert SCHEMA["$defs"]["SlackOptions"]["properties"]["rate"]["default"] == "1/s"
+    assert SCHEMA["$defs"]["GatewayOptions"]["properties"]["max_body"]["default"] == "1MiB"
 
 
 @pytest.mark.parametrize(

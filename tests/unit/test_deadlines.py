@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import sleep
 
 import pytest
 
@@ -98,3 +99,18 @@ async def test_the_timer_rests_when_nothing_is_limited() -> None:
 def test_it_needs_a_task() -> None:
     with pytest.raises(RuntimeError):
         Deadlines(SOON).begin()
+
+
+async def test_it_knows_how_late_the_loop_is_while_anything_is_limited() -> None:
+    deadlines = Deadlines(NEVER)
+    task = deadlines.begin()
+    sleep(0.3)  # noqa: ASYNC251 - nothing else gets its turn
+    for _ in range(3):  # rounds of the loop, of which the first has the late look in it
+        await asyncio.sleep(0)
+    assert deadlines.lag > 0.1
+    deadlines.end(task)
+
+    async def caught_up() -> bool:
+        return deadlines.lag == 0.0
+
+    await until(caught_up, "end of the lag")

@@ -18,7 +18,7 @@ from relay.expression import Expression
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions, Secret
 from relay.payload import Defect
-from relay.representation import Shape, pseudonymized, redacted, represent
+from relay.representation import Changes, Shape, changes, pseudonymized, redacted, represent
 from tests.build import delivery, event
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -184,3 +184,23 @@ def test_pseudonyms_need_a_key_worth_the_name() -> None:
     options = LaneOptions(pseudonymize=("a",), pseudonym_key=Secret("0123456789abcdef"))
     assert Shape.of(options) == Shape(pseudonymize=("a",), key=KEY)
     assert Shape.of(LaneOptions()).changes_nothing
+
+
+def test_what_a_shape_changes_can_be_told() -> None:
+    given_one = of({"a": {"b": 1}, "list": [{"c": 1}, [{"d": None}], 7], "s": "x"})
+    shape = Shape(
+        redact=["a.b", "list.c", "s.x", "a.z"], pseudonymize=["list.d", "list.c", "s", "a.b.z", "z"], key=b"k"
+    )
+    assert changes(given_one, shape) == Changes(
+        removed=("a.b", "list.c"), hashed=("list.d", "s"), absent=("s.x", "a.z", "a.b.z", "z")
+    )
+    assert changes(given_one, Shape(select=Expression("a"))) == Changes(projected=True)
+    unreadable = delivery(event=event(body=b"x", defect=Defect.NOT_JSON))
+    assert changes(unreadable, Shape(redact=["a"])) == Changes(absent=("a",))
+
+
+@given(payload=VALUES, removed=PATHS)
+def test_what_is_told_to_be_there_is_what_is_removed(payload: Any, removed: list[str]) -> None:
+    told = changes(of({"a": payload}), Shape(redact=removed))
+    assert (redacted({"a": payload}, removed) != {"a": payload}) == bool(told.removed)
+    assert {*told.removed, *told.absent} == {*removed}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.model import Delivery
-from relay.sinks.slack.cards import card, picture
+from relay.sinks.slack.cards import card, picture, readable
 from relay.sinks.slack.cards.picture import columns
 from tests.fakes.delivery import delivery
 
@@ -449,3 +449,34 @@ def test_a_picture_of_plain_text_and_of_wide_characters() -> None:
     assert "│ two words" in picture({"text": "two words"})
     assert "│ ready: link" in picture({"text": "ready: <https://x.example|link>"})
     assert len({columns(line) for line in picture({"text": "会議 👋 é"}).splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "width"), [("é", 1), ("e\u0301", 1), ("会議", 4), ("👋", 2), ("❤\ufe0f", 2), ("👋\ufe0f", 2)]
+)
+def test_how_wide_a_terminal_shows_a_text(text: str, width: int) -> None:
+    assert columns(text) == width
+
+
+@pytest.mark.parametrize("text", ["会議 " * 40, "会" * 100, "a" * 200, "word " * 40, "👋 " * 50])
+def test_a_picture_is_never_wider_than_its_frame_may_be(text: str) -> None:
+    lines = picture(
+        {"blocks": [{"type": "section", "text": {"text": text}, "fields": [{"text": "F"}, {"text": text}]}]}
+    )
+    assert {columns(line) for line in lines.splitlines()} == {76} or len(lines.splitlines()[0]) < 76
+    assert max(columns(line) for line in lines.splitlines()) <= 76
+    assert "".join(lines.split()).count(text.strip()[0]) == 2 * text.count(text[0])
+
+
+def test_sections_stand_together_and_are_read_line_by_line() -> None:
+    message = {
+        "blocks": [
+            {"type": "header", "text": {"text": "Head"}},
+            {"type": "section", "fields": [{"text": "*A*"}, {"text": "1"}]},
+            {"type": "section", "fields": [{"text": "*B*"}, {"text": "2"}]},
+            {"type": "context", "elements": [{"text": "small"}]},
+        ]
+    }
+    assert picture(message).count("├") == 2
+    assert readable(message) == "Head\nA  1\nB  2\nsmall"
+    assert readable({"text": "a <https://x.example|link> " + "long " * 40}) == "a link " + ("long " * 40).strip()

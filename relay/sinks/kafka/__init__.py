@@ -5,11 +5,9 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import ssl
-from string import Formatter
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from aiokafka.errors import KafkaError
@@ -17,24 +15,23 @@ from aiokafka.helpers import create_ssl_context
 from aiokafka.structs import RecordMetadata
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from relay.cloudevents import attributes, content_type
 from relay.errors import DeliveryError, Misconfigured
-from relay.expression import Expression, ExpressionError
-from relay.model import Delivery, Event, Reason
+from relay.model import Delivery, Reason
 from relay.options import JmesPath, LaneOptions, Order, Secret, Size
+from relay.preview import Look, Preview, json_of
+from relay.sensitive import concealed
 from relay.sinks.kafka.connection import Connection
 from relay.sinks.kafka.errors import explain
-from relay.sinks.kafka.producer import Record, TooLargeTogether
-from relay.vocabulary import KNOWN_TYPES, type_label
+from relay.sinks.kafka.message import Record, checked_topic, placeholders, record_of, topic_of
+from relay.sinks.kafka.producer import TooLargeTogether
 
-_TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
-"""https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java"""
-_PLACEHOLDERS = frozenset({"type", "source"})
 _SERVER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", re.ASCII)
 _DEADLINE_SHARE = 0.9
 """Of the lane's time-out; ours comes first, because it can say what it waited for."""
 _MAX_REQUEST_TIMEOUT = 10.0
 _MAX_BATCH = 512 * 1024
+_BY_KEY = "murmur2 of the partition key chooses the partition, as in Kafka's own clients"
+_RANDOM = "without a key, the partition is chosen at random"
 
 
 def _split(servers: object) -> object:
@@ -104,12 +101,7 @@ class KafkaOptions(LaneOptions):
     @field_validator("topic")
     @classmethod
     def _is_topic(cls, topic: str) -> str:
-        for name in _placeholders(topic):
-            if name not in _PLACEHOLDERS:
-                raise ValueError(f"{topic!r} holds {{{name}}}; only {{type}} and {{source}} may stand in a topic")
-        if not all(_TOPIC.fullmatch(_render(topic, label, "source")) for label in ("other", *KNOWN_TYPES)):
-            raise ValueError(f"{topic!r} is no topic name; use 1 to 249 letters, digits, dots, hyphens and underscores")
-        return topic
+        return checked_topic(topic)
 
     @model_validator(mode="after")
     def _fits_together(self) -> KafkaOptions:
@@ -117,6 +109,10 @@ class KafkaOptions(LaneOptions):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def topic_of(self, event_type: str, source: str) -> str:
+        """Where an event goes: of unknown types there are any number, and they share one topic."""
+        return topic_of(self.topic, event_type=event_type, source=source)
 
     @property
     def uses_tls(self) -> bool:
@@ -155,7 +151,7 @@ class KafkaSink:
     def __init__(self, name: str, options: KafkaOptions, observer: Observer | None = None) -> None:
         self._name = name
         self._options = options
-        self._templated = bool(_placeholders(options.topic))
+        self._templated = bool(placeholders(options.topic))
         self._connection = Connection(
             _settings(options),
             tls=(lambda: _tls(options)) if options.uses_tls else None,
@@ -175,6 +171,19 @@ class KafkaSink:
         except (KafkaError, TimeoutError, DeliveryError) as error:
             raise explain(error, topic=record.topic, partly=self._templated) from error
 
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """See `Previewed.preview`. Which partition it is, only a broker can tell: it knows how many there are."""
+        record = self._record(look.of(delivery))
+        key = None if record.key is None else record.key.decode()
+        shown = key if look.content else concealed(key)
+        return Preview(
+            facts={"topic": record.topic, "key": shown, "partition_key": shown},
+            headers={name: text.decode() for name, text in record.headers},
+            payload=json_of(record.body),
+            body=record.body,
+            notes=(_RANDOM if key is None else _BY_KEY,),
+        )
+
     async def close(self) -> None:
         """Let sends under way finish for a moment, then drop the connection. Takes five seconds at most."""
         await self._connection.close()
@@ -186,60 +195,7 @@ class KafkaSink:
             return await self._connection.send(record, alone=True)
 
     def _record(self, delivery: Delivery) -> Record:
-        event = delivery.event
-        topic = _render(self._options.topic, type_label(event.type), event.source)
-        if not _TOPIC.fullmatch(topic):
-            hint = "shorten or rename `topic` or the source"
-            raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{topic!r} is no topic name: {hint}", partly=True)
-        key = _key(self._options.key, event)
-        return Record(
-            topic=topic, key=None if key is None else key.encode(), body=delivery.body, headers=_headers(delivery)
-        )
-
-
-def _placeholders(topic: str) -> list[str]:
-    """The names in braces; a `ValueError` where the braces do not match or hold more than a name."""
-    try:
-        parts = list(Formatter().parse(topic))
-    except ValueError as error:
-        raise ValueError(f"{topic!r} is no topic name: its braces do not match") from error
-    if any(conversion or spec for _, _, spec, conversion in parts):
-        raise ValueError(f"{topic!r} holds more than a name in braces; write {{type}} or {{source}}")
-    return [name for _, name, _, _ in parts if name is not None]
-
-
-def _render(topic: str, label: str, source: str) -> str:
-    return topic.replace("{type}", label).replace("{source}", source)
-
-
-def _key(rule: str | Expression, event: Event) -> str | None:
-    """The message key. Never none by accident: that would scatter a meeting over the partitions."""
-    if rule == "none":
-        return None
-    meeting = event.thread or event.id
-    if rule == "session":
-        return event.session or meeting
-    if isinstance(rule, Expression):
-        return _evaluated(rule, event) or meeting
-    return meeting
-
-
-def _evaluated(rule: Expression, event: Event) -> str | None:
-    try:
-        found = rule.search(event.payload)
-    except ExpressionError:
-        return None
-    if found is None or isinstance(found, str):
-        return found
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def _headers(delivery: Delivery) -> list[tuple[str, bytes]]:
-    headers = {f"ce_{name}": text for name, text in attributes(delivery).items()}
-    headers |= {"content-type": content_type(delivery), "relay_route": delivery.route}
-    if delivery.replay > 0:
-        headers["relay_replay"] = str(delivery.replay)
-    return [(name, text.encode()) for name, text in headers.items()]
+        return record_of(delivery, topic=self._options.topic, key=self._options.key)
 
 
 def _receipt(metadata: RecordMetadata) -> str:

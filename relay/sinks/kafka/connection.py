@@ -14,7 +14,8 @@ from aiokafka.structs import RecordMetadata
 from relay.errors import DeliveryError, Unavailable
 from relay.model import Reason
 from relay.sinks.kafka.errors import explain_start, refusal
-from relay.sinks.kafka.producer import GRACE_SECONDS, STOP_SECONDS, Producer, Record, end
+from relay.sinks.kafka.message import Record
+from relay.sinks.kafka.producer import GRACE_SECONDS, STOP_SECONDS, Producer, end
 
 CLOSE_SECONDS = 4.5
 """How long `Connection.close` may take: a little more than grace and stop."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -34,7 +34,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
-from relay.model import value
+from relay.sinks.kafka.message import Record
 
 GRACE_SECONDS = 2.0
 """How long the sends that a producer has under way may still succeed after it was replaced."""
@@ -42,16 +42,6 @@ STOP_SECONDS = 1.5
 """How long a producer may take to stop in order, before its tasks are cancelled and its connections dropped."""
 _END_SECONDS = 0.5
 _LOOKS = (1 / 15, 2 / 15, 4 / 15, 8 / 15)
-
-
-@value
-class Record:
-    """One message."""
-
-    topic: str
-    key: bytes | None
-    body: bytes
-    headers: Sequence[tuple[str, bytes]]
 
 
 class TooLargeTogether(Exception):

@@ -19,7 +19,8 @@ from pydantic import field_validator, model_validator
 from relay.errors import Rejected
 from relay.model import Delivery, Reason
 from relay.options import LaneOptions, Order, Rate, Secret
-from relay.sensitive import concealed
+from relay.preview import Look, Preview
+from relay.sensitive import CONCEALED, concealed
 from relay.sinks.slack import cards as slack_cards
 from relay.sinks.slack import errors as slack_errors
 from relay.sinks.slack import text as slack_text
@@ -30,6 +31,7 @@ from relay.templates import Template, TemplateError
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _MAX_PLAIN: Final = 1000
 """UTF-16 units of the plain text that is sent when a card was refused."""
+_HIDDEN: Final = f"the channel would read {CONCEALED} too; to show it there, name its path in `reveal` of the sink"
 
 
 class SlackOptions(LaneOptions):
@@ -119,6 +121,21 @@ class SlackSink:
             Rejected: the template fails over this payload.
         """
         return slack_cards.card(delivery) if self._template is None else self._render(self._template, delivery)
+
+    def preview(self, delivery: Delivery, look: Look) -> Preview:
+        """See `Previewed.preview`. `text` is what a notification says, `card` what stands in the channel."""
+        message = self._client.addressed(self.message(look.of(delivery)))
+        return Preview(
+            facts={
+                "channel": self._options.channel,
+                "text": message["text"],
+                "card": slack_cards.readable(message),
+            },
+            headers={},
+            payload=message,
+            pictures={"card": slack_cards.picture(message, emoji=look.emoji)},
+            notes=(_HIDDEN,) if CONCEALED in self.message(delivery)["text"] else (),
+        )
 
     async def deliver(self, delivery: Delivery) -> str:
         """Post, and return `ok` (webhook) or `channel/ts` (bot token); with a note where it went as plain text."""

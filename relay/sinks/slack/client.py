@@ -61,6 +61,10 @@ class SlackClient(ABC):
         if session is not None:
             await session.close()
 
+    def addressed(self, message: Message) -> Message:
+        """The message as it is posted: with what says where to."""
+        return message
+
     @abstractmethod
     async def _send(self, message: Message) -> str: ...
 
@@ -89,7 +93,7 @@ class WebhookClient(SlackClient):
     async def _send(self, message: Message) -> str:
         client = AsyncWebhookClient(self._url, session=self._connected(), logger=_QUIET, retry_handlers=[])
         client.proxy = None  # the constructor takes it from the environment
-        answer = await client.send_dict(message)
+        answer = await client.send_dict(self.addressed(message))
         if answer.status_code != 200:
             raise slack_errors.of_code(slack_errors.code_in(answer.body), status=answer.status_code)
         if answer.body.strip() != "ok":
@@ -106,13 +110,16 @@ class ApiClient(SlackClient):
         self._channel = channel
         self._api_url = api_url
 
+    def addressed(self, message: Message) -> Message:
+        # parse=none: a bare address in `text` is not made a link
+        return {"channel": self._channel, "parse": "none", **message}
+
     async def _send(self, message: Message) -> str:
         session = self._connected()
         client = AsyncWebClient(self._token, self._api_url, session=session, logger=_QUIET, retry_handlers=[])
         client.proxy = None
         try:
-            # parse=none: a bare address in `text` is not made a link
-            answer = await client.chat_postMessage(channel=self._channel, parse="none", **message)
+            answer = await client.chat_postMessage(**self.addressed(message))
         except SlackApiError as raised:
             error = _of_api_error(raised, secret=self._token)
         else:

@@ -30,6 +30,7 @@ from relay.model import (
 from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
+from relay.stores.sqlite.pace import paces
 from relay.stores.sqlite.presence import Presence
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.rows import from_micros, to_micros
@@ -197,6 +198,10 @@ class SqliteStore:
     async def sinks(self) -> Sequence[SinkRecord]:
         """See `Ledger.sinks`."""
         return await self._read(sinks.sinks)
+
+    async def paces(self, *, now: datetime) -> Mapping[str, float]:
+        """See `Ledger.paces`."""
+        return await self._read(partial(paces, now=now))
 
     async def end(self) -> int:
         """See `Ledger.end`."""

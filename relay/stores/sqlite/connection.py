@@ -56,6 +56,29 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
     return connection
 
 
+def open_to_look(path: Path) -> apsw.Connection:
+    """Open the file for somebody who looks on: nothing can be written through it, and it never moves the log.
+
+    Raises:
+        StartError: there is no file, or it cannot be read.
+        StoreUnusable: the file is corrupt, foreign, or of another relay.
+    """
+    _check_sqlite_version()
+    if not path.exists():
+        raise StartError(f"store: there is no {path} yet; `relay serve` creates it")
+    try:
+        _check(path, create=False, flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # whatever stands in the way shows now
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreUnusable(f"store: {path} is damaged or is no SQLite file ({error})", kind="corrupt") from error
+    except apsw.Error as error:
+        mend = "run this as the user that runs `relay serve`"
+        raise StartError(f"store: cannot read {path}: {error}; {mend}") from error
+    return connection
+
+
 def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False) -> apsw.Connection:
     """A connection with the settings on which durability rests.
 

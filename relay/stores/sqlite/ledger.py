@@ -123,7 +123,7 @@ def deliveries(
         f"SELECT {DELIVERY_COLUMNS} FROM delivery d JOIN event e ON e.seq = d.event{clause} "  # noqa: S608
         "ORDER BY d.id DESC LIMIT ?"
     )
-    return [delivery_record(row, _attempts(connection, row[0])) for row in connection.execute(sql, (*arguments, limit))]
+    return [delivery_record(row, attempts(connection, row[0])) for row in connection.execute(sql, (*arguments, limit))]
 
 
 def ahead(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord | None:
@@ -133,7 +133,7 @@ def ahead(connection: apsw.Connection, delivery_id: int) -> DeliveryRecord | Non
         return None
     sink, order_key, replay = queue
     row = connection.execute(_FIRST_REPLAY if replay else _FIRST_FRESH, (sink, order_key)).fetchone()
-    return None if row is None else delivery_record(row, _attempts(connection, row[0]))
+    return None if row is None else delivery_record(row, attempts(connection, row[0]))
 
 
 def backlog(connection: apsw.Connection) -> Mapping[str, Backlog]:
@@ -222,7 +222,8 @@ def forget(
     return forgotten
 
 
-def _attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:
+def attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:
+    """The failed attempts of a delivery, first to last."""
     return [
         AttemptRecord(attempt=attempt, at=from_micros(at), reason=reason, detail=detail)
         for attempt, at, reason, detail in connection.execute(_ATTEMPTS, (delivery_id,))

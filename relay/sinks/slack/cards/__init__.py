@@ -10,10 +10,10 @@ from relay.model import Delivery
 from relay.payload import Payload, find
 from relay.sinks.slack.cards.blocks import Card, Message, envelope, markup_blocks, message, row
 from relay.sinks.slack.cards.kinds import card_of
-from relay.sinks.slack.cards.picture import picture
+from relay.sinks.slack.cards.picture import picture, readable
 from relay.sinks.slack.cards.words import duration, moment, said, short, size
 
-__all__ = ["Message", "card", "duration", "envelope", "markup_blocks", "moment", "picture", "size"]
+__all__ = ["Message", "card", "duration", "envelope", "markup_blocks", "moment", "picture", "readable", "size"]
 
 _DEFECTS = {
     "not_json": "It is not JSON",

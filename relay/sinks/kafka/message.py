@@ -1,0 +1,111 @@
+"""The message that an event becomes in Kafka: its topic, key and headers. Pure.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from string import Formatter
+
+from relay.cloudevents import attributes, content_type
+from relay.errors import Misconfigured
+from relay.expression import Expression, ExpressionError
+from relay.model import Delivery, Event, Reason, value
+from relay.vocabulary import KNOWN_TYPES, type_label
+
+_TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
+"""https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java"""
+_PLACEHOLDERS = frozenset({"type", "source"})
+
+
+@value
+class Record:
+    """One message."""
+
+    topic: str
+    key: bytes | None
+    body: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+def record_of(delivery: Delivery, *, topic: str, key: str | Expression) -> Record:
+    """The message for a delivery, by the sink's `topic` and `key`.
+
+    Raises:
+        Misconfigured: the topic is too long with the name of the source in it.
+    """
+    event = delivery.event
+    rendered = topic_of(topic, event_type=event.type, source=event.source)
+    if not _TOPIC.fullmatch(rendered):
+        hint = "shorten or rename `topic` or the source"
+        raise Misconfigured(Reason.UNKNOWN_TOPIC, f"{rendered!r} is no topic name: {hint}", partly=True)
+    found = _key(key, event)
+    return Record(
+        topic=rendered,
+        key=None if found is None else found.encode(),
+        body=delivery.body,
+        headers=_headers(delivery),
+    )
+
+
+def checked_topic(topic: str) -> str:
+    """The topic, or the template for one; a `ValueError` where it is neither."""
+    for name in placeholders(topic):
+        if name not in _PLACEHOLDERS:
+            raise ValueError(f"{topic!r} holds {{{name}}}; only {{type}} and {{source}} may stand in a topic")
+    if not all(_TOPIC.fullmatch(_render(topic, label, "source")) for label in ("other", *KNOWN_TYPES)):
+        raise ValueError(f"{topic!r} is no topic name; use 1 to 249 letters, digits, dots, hyphens and underscores")
+    return topic
+
+
+def placeholders(topic: str) -> list[str]:
+    """The names in braces; a `ValueError` where the braces do not match or hold more than a name."""
+    try:
+        parts = list(Formatter().parse(topic))
+    except ValueError as error:
+        raise ValueError(f"{topic!r} is no topic name: its braces do not match") from error
+    if any(conversion or spec for _, _, spec, conversion in parts):
+        raise ValueError(f"{topic!r} holds more than a name in braces; write {{type}} or {{source}}")
+    return [name for _, name, _, _ in parts if name is not None]
+
+
+def topic_of(topic: str, *, event_type: str, source: str) -> str:
+    """The topic of an event: of unknown types there are any number, and they share one."""
+    return _render(topic, type_label(event_type), source)
+
+
+def _render(topic: str, label: str, source: str) -> str:
+    return topic.replace("{type}", label).replace("{source}", source)
+
+
+def _key(rule: str | Expression, event: Event) -> str | None:
+    """The message key. Never none by accident: that would scatter a meeting over the partitions."""
+    if rule == "none":
+        return None
+    meeting = event.thread or event.id
+    if rule == "session":
+        return event.session or meeting
+    if isinstance(rule, Expression):
+        return _evaluated(rule, event) or meeting
+    return meeting
+
+
+def _evaluated(rule: Expression, event: Event) -> str | None:
+    try:
+        found = rule.search(event.payload)
+    except ExpressionError:
+        return None
+    if found is None or isinstance(found, str):
+        return found
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _headers(delivery: Delivery) -> list[tuple[str, bytes]]:
+    headers = {f"ce_{name}": text for name, text in attributes(delivery).items()}
+    headers |= {"content-type": content_type(delivery), "relay_route": delivery.route}
+    if delivery.replay > 0:
+        headers["relay_replay"] = str(delivery.replay)
+    return [(name, text.encode()) for name, text in headers.items()]
