@@ -51,6 +51,11 @@ class DatagramBells:
             if self._timer is None:
                 self._timer = self._loop.call_later(_GATHER, self._ring)
 
+    @property
+    def rings(self) -> bool:
+        """Whether somebody is about to be told."""
+        return self._timer is not None
+
     def close(self) -> None:
         """Hear and say nothing more."""
         self._loop.remove_reader(self._own.fileno())

@@ -301,7 +301,7 @@ def _in_words(code: int) -> str:
 
 def _hopeless(place: Place, ended: str) -> str:
     if not place.proven:
-        return ended
+        return place.problem or f"worker {place.number} {ended} as it began; the log may say why"
     return (
         f"worker {place.number} died {MOST_SHORT_LIVES} times in a row within {SHORT_LIFE:g} s of its beginning, "
         f"the last time: {ended}; see the log before"
