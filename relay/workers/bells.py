@@ -31,7 +31,7 @@ class DatagramBells:
     def __init__(self, own: socket.socket, others: Mapping[int, socket.socket], lanes: Mapping[str, int]) -> None:
         self.lanes = lanes
         for each in (own, *others.values()):
-            each.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+            each.settimeout(0)
         self._own = own
         self._others = others
         self._due: defaultdict[int, set[str]] = defaultdict(set)

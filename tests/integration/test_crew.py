@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import sys
 import threading
@@ -132,7 +133,7 @@ def test_one_who_has_just_written_stays_behind_one_who_waits(tmp_path: Path) -> 
         thread = threading.Thread(target=wait)
         thread.start()
         waiting.wait()
-        while (tmp_path / "relay.db-next").stat() and _is_free(tmp_path / "relay.db-next"):
+        while _is_free(tmp_path / "relay.db-next"):
             pass  # until the other one stands in the queue
     while not done.is_set() and len(turns) < 10_000:
         with busy:
@@ -144,8 +145,6 @@ def test_one_who_has_just_written_stays_behind_one_who_waits(tmp_path: Path) -> 
 
 
 def _is_free(lock: Path) -> bool:
-    import fcntl  # noqa: PLC0415
-
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,7 +193,7 @@ async def test_hints_are_gathered_and_one_that_finds_no_place_is_said_again() ->
     own, other = pair(), pair()
     lanes = {f"sink-{number}": 2 for number in range(3)}
     bells = DatagramBells(own[0], {2: other[1]}, lanes)
-    other[0].setblocking(False)
+    other[0].settimeout(0)
     stuffed = 0
     while _sent(other[1]):  # until the other one has more to hear than it can
         stuffed += 1
