@@ -16,7 +16,7 @@ import pytest
 from relay.config import Config
 from relay.errors import StartError
 from relay.listening import reserve
-from relay.model import Acceptance, Admission, DuplicateKind
+from relay.model import Acceptance, Admission, DuplicateKind, Wish
 from relay.stores import open_store
 from relay.stores.sqlite.turns import Turns
 from relay.telemetry.sums import Snapshot
@@ -26,6 +26,7 @@ from relay.workers.channel import Apply, Begin
 from relay.workers.crew import MOST_SHORT_LIVES, SHORT_LIFE, Crew, Patience
 from tests.contract.test_store_sinks import LEASE, SECOND
 from tests.fakes.admissions import NOON, admission
+from tests.running import until
 
 SINK = "crm"
 
@@ -145,6 +146,25 @@ def _turns_before_the_other(path: Path) -> int:
     busy.close()
     other.close()
     return taken[0]
+
+
+async def test_a_tool_takes_its_turn_as_workers_do(tmp_path: Path) -> None:
+    url, path = f"sqlite:///{tmp_path}/relay.db", tmp_path / "relay.db"
+    worker = await open_store(url, takes_turns=True)
+    tool, turns = await open_store(url, create=False), Turns(path)
+    with turns:
+        wishing = asyncio.create_task(tool.wish(SINK, Wish(paused=True, at=NOON)))
+
+        async def waits() -> bool:
+            return not _is_free(path.with_name("relay.db-next"))
+
+        await until(waits, "tool in the queue")
+        assert not wishing.done()
+    await wishing
+    assert (await worker.wishes())[SINK].paused
+    turns.close()
+    await tool.close()
+    await worker.close()
 
 
 def _is_free(lock: Path) -> bool:

@@ -89,6 +89,7 @@ class SqliteStore:
         room = Room(path.parent, min_free=min_free, measured_by=measured_by)
         await asyncio.to_thread(room.measure)
         reading = await asyncio.to_thread(connect, path)
+        takes_turns = takes_turns or (not create and Turns.are_taken(path))  # a tool stands in the queue as well
         return cls(path, writing, reading, room, owner=owner, moves_log=moves_log, takes_turns=takes_turns)
 
     # Intake

@@ -22,6 +22,11 @@ class Turns:
             for name in ("next", "turn")
         )
 
+    @staticmethod
+    def are_taken(path: Path) -> bool:
+        """Whether processes that take turns were ever at work there."""
+        return path.with_name(f"{path.name}-turn").exists()
+
     def __enter__(self) -> None:
         fcntl.flock(self._next, fcntl.LOCK_EX)
         fcntl.flock(self._now, fcntl.LOCK_EX)
