@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := build/docs/bin
+DOCS_READY := build/docs/.ready
 # Most tests wait more than they work, so more processes than cores pay; those with a broker share one.
 TEST_JOBS ?= -n 4 --dist loadgroup
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +15,7 @@ PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/
 SMOKE := accept,kafka,sinks,latency,drain,million
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock clean bench bench-smoke bench-soak wrk
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -94,6 +96,15 @@ audit: ## look the pinned dependencies up in the databases of known holes (needs
 	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit
 	@build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
 
+docs: $(DOCS_READY) ## build the documentation site into build/site; every link is checked
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/python -m mkdocs build --strict
+
+docs-serve: $(DOCS_READY) ## show the documentation site on http://127.0.0.1:8000 while you write
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/python -m mkdocs serve
+
+docs-links: docs ## list the links of the site that lead elsewhere, which only a network could check
+	@$(DOCS)/python -m docs.links build/site
+
 schema: $(READY) ## write config/relay.schema.json anew
 	@$(BIN)/relay schema > config/relay.schema.json
 
@@ -102,6 +113,8 @@ lock: ## pin all dependencies anew, with hashes
 	    -o requirements/runtime.txt
 	uv pip compile pyproject.toml --extra demo --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-header -q -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile pyproject.toml --group docs --universal --python-version 3.11 --generate-hashes \
+	    --no-header -q -c requirements/runtime.txt -o requirements/docs.txt
 
 clean: ## forget the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist .coverage
@@ -113,4 +126,10 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DOCS_READY): requirements/docs.txt
+	@echo "setting up build/docs …"
+	@$(PYTHON) -m venv build/docs
+	@$(DOCS)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt
 	@touch $@

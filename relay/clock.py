@@ -61,11 +61,12 @@ class SystemClock:
     def _look(self) -> datetime:
         now, step = self._wall(), self._steps()
         passed = timedelta(seconds=step - self._step)
-        expected = self._last + passed
-        self._high = max(now, self._high + passed)
+        off = now - self._last - passed
+        high = self._high + passed
+        self._high = max(high, now)
         self._last, self._step = now, step
-        if abs(now - expected) > JUMP:
-            self._jumped(expected, now)
+        if not -JUMP <= off <= JUMP:
+            self._jumped(now - off, now)
         return now
 
     def _jumped(self, expected: datetime, now: datetime) -> None:

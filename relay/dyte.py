@@ -43,7 +43,8 @@ _FAMILY_HEADERS = tuple(
     (family, f"{family}-signature", f"{family}-uuid", f"{family}-webhook-id") for family in FAMILIES
 )
 _SIGNING_HEADERS = frozenset(name for _, *names in _FAMILY_HEADERS for name in names)
-_KEPT_HEADERS = ("content-type", "user-agent")
+KEPT_HEADERS = ("content-type", "user-agent")
+"""Those of a request that are worth keeping."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _TYPE = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
@@ -162,7 +163,7 @@ def _kept(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Headers worth keeping, as printable ASCII: bytes outside arrive as lone surrogates, which no store takes."""
     kept = {}
     for name, text in headers:
-        if (lower := name.lower()) in _KEPT_HEADERS and lower not in kept:
+        if (lower := name.lower()) in KEPT_HEADERS and lower not in kept:
             text = text[:200]  # noqa: PLW2901
             printable = text.isascii() and text.isprintable()
             kept[lower] = text if printable else "".join(char if " " <= char <= "~" else "?" for char in text)

@@ -42,6 +42,8 @@ class Expression:
         for name in _functions(compiled.parsed):
             if name not in Functions.FUNCTION_TABLE:
                 raise ExpressionError(f"is not a JMESPath expression: there is no function {name}()")
+        if any(map(_negates_too_little, _nodes(compiled.parsed))):
+            raise ExpressionError("never holds: `!a.b` means `(!a).b`, and that is nothing; write `!(a.b)`")
         object.__setattr__(self, "_compiled", compiled)
 
     def search(self, payload: Json) -> Json:
@@ -86,12 +88,21 @@ def _why(error: JMESPathError) -> str:
 
 def _functions(tree: Mapping[str, Any]) -> Iterator[str]:
     """The functions that a parsed expression calls. JMESPath itself looks them up only when it gets there."""
+    return (node["value"] for node in _nodes(tree) if node["type"] == "function_expression")
+
+
+def _negates_too_little(node: Mapping[str, Any]) -> bool:
+    """A step into what was negated: true and false have no fields, so whoever writes it means something else."""
+    return bool(node["type"] == "subexpression" and node["children"][0]["type"] == "not_expression")
+
+
+def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All parts of a parsed expression."""
     nodes: list[Any] = [tree]
     while nodes:
         node = nodes.pop()
         if isinstance(node, dict):
-            if node["type"] == "function_expression":
-                yield node["value"]
+            yield node
             nodes.extend(node["children"])
 
 

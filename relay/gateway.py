@@ -180,9 +180,11 @@ class Answer:
     def response(self, request: web.BaseRequest) -> web.StreamResponse:
         """The HTTP response."""
         status = _STATUS.get(self.outcome, 503)
-        body = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
         if status == 200 and not self.close and Reply.fits(request):
-            return Reply(request, _HEAD, orjson.dumps(body))
+            return Reply(
+                request, _HEAD, b'{"status":"%s","id":"%s"}' % (self.outcome.encode(), str(self.event_id).encode())
+            )
+        body = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
         headers = {"server": SERVER_NAME}
         if status == 503:
             headers["retry-after"] = RETRY_AFTER
@@ -305,20 +307,14 @@ class Gateway:
             source=source.name,
             body=body,
             signature=signature,
-            headers=headers.items(),
+            headers=[(name, headers[name]) for name in dyte.KEPT_HEADERS if name in headers],
             received_at=now,
         )
         return await self._accept(self._admission(event, source, rules))
 
     async def _read(self, request: web.BaseRequest) -> bytes | Answer:
-        limit = self._options.max_body
-        too_large = Answer(
-            outcome=Outcome.TOO_LARGE,
-            detail=f"a body above gateway.max_body ({limit} bytes): the sender will not send this event again",
-            close=True,
-        )
-        if (request.content_length or 0) > limit:
-            return too_large
+        if (request.content_length or 0) > self._options.max_body:
+            return self._too_large()
         try:
             if request.content.is_eof():  # it came with the headers, as nearly always
                 return await request.read()
@@ -326,11 +322,16 @@ class Gateway:
                 await _continue(request)
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return too_large
+            return self._too_large()
         except TimeoutError:
             return Answer(outcome=Outcome.SLOW, detail=f"no whole body within {BODY_TIME} s", close=True)
         except (web.RequestPayloadError, ConnectionError) as error:
             return Answer(outcome=Outcome.BROKEN, detail=f"the body broke off: {type(error).__name__}", close=True)
+
+    def _too_large(self) -> Answer:
+        limit = self._options.max_body
+        detail = f"a body above gateway.max_body ({limit} bytes): the sender will not send this event again"
+        return Answer(outcome=Outcome.TOO_LARGE, detail=detail, close=True)
 
     async def _refresh_keys(self, source: Source) -> Answer:
         """No key fits: ask for newer ones, and prepare the answer for the case that none of those fits either."""

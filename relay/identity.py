@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from os import urandom
 
 
 def new_event_id(now: datetime) -> str:
@@ -12,7 +13,7 @@ def new_event_id(now: datetime) -> str:
     https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
     """
     time = f"{int(now.timestamp() * 1000) & ((1 << 48) - 1):012x}"
-    dice = secrets.token_hex(10)
+    dice = urandom(10).hex()
     variant = "89ab"[int(dice[3], 16) & 3]
     return f"{time[:8]}-{time[8:]}-7{dice[:3]}-{variant}{dice[4:7]}-{dice[7:19]}"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.text import Text
 from relay import logs
 from relay.commands.output import FAILED, out, plain, print_table
 from relay.commands.output import run as run_async
+from relay.commands.receivers import receive, stop_signal
 from relay.demo.play import TOPIC, Arrived, Stage, play, staged
 from relay.sinks.slack.cards import picture
 
@@ -31,17 +30,31 @@ _LINE = 160
     "--gateway-port", default=0, show_default="a free one", type=click.IntRange(0, 65535), help="Public side."
 )
 @click.option("--admin-port", default=0, show_default="a free one", type=click.IntRange(0, 65535), help="Private side.")
-def demo(meetings: int, keep: bool, gateway_port: int, admin_port: int) -> None:  # noqa: FBT001 - click calls it
+@click.option("--receivers", is_flag=True, help="Only the receivers, for a relay of your own, until Ctrl-C.")
+def demo(
+    meetings: int,
+    keep: bool,  # noqa: FBT001 - click calls it
+    gateway_port: int,
+    admin_port: int,
+    receivers: bool,  # noqa: FBT001
+) -> None:
     """Start the whole relay on embedded parts, post signed meetings at it, and show what arrived where.
 
     Needs no server and no network: Kafka is librdkafka's mock cluster, the others are small loopback servers. What is
     shown was read back at the receiving end.
 
+    With --receivers only these receivers run, and show what arrives. Their addresses, and the simulator's public key,
+    are written to data/receivers.env: `. data/receivers.env` gives them to a shell.
+
     \b
     Examples:
       relay demo
       relay demo --keep --gateway-port 8080 --admin-port 8081
+      relay demo --receivers
     """
+    if receivers:
+        run_async(receive())
+        return
     listener = logs.start("text", "error")
     try:
         with tempfile.TemporaryDirectory(prefix="dyte-relay-") as folder:
@@ -130,9 +143,7 @@ def _summarize(arrived: Arrived) -> None:
 
 
 async def _keep(stage: Stage) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     folder, urls = stage.folder, stage.urls
     out.print("Still running. In another terminal, in this environment:")
     for line in (

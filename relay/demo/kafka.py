@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +11,7 @@ from relay.errors import StartError
 from relay.model import value
 
 _SECONDS = 10.0
+_GLANCE = 0.2
 
 
 @value
@@ -44,6 +46,20 @@ class DemoKafka:
         """All the topic's messages; those that `count` promises are waited for, a few seconds each."""
         return await asyncio.to_thread(self._read, count)
 
+    async def follow(self) -> AsyncIterator[Message | None]:
+        """The topic's messages as they come, from its beginning; None, a few times a second, where none came."""
+        consumer, _ = await asyncio.to_thread(self._consumer)
+        polling: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                polling = asyncio.ensure_future(asyncio.to_thread(consumer.poll, _GLANCE))
+                message = await asyncio.shield(polling)
+                yield None if message is None or message.error() else _message(message)
+        finally:
+            if polling is not None:
+                await asyncio.wait({polling})  # closed under its hands, librdkafka may crash
+            await asyncio.to_thread(consumer.close)
+
     def _start(self) -> None:
         try:
             from confluent_kafka import Producer  # noqa: PLC0415 - an extra: only the demo needs it
@@ -54,13 +70,9 @@ class DemoKafka:
         self.bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
 
     def _read(self, count: int) -> list[Message]:
-        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415 - an extra
-
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "demo", "log_level": 0})
+        consumer, partitions = self._consumer()
         try:
-            partitions = consumer.list_topics(self.topic, timeout=_SECONDS).topics[self.topic].partitions
-            consumer.assign([TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in partitions])
-            marks = [consumer.get_watermark_offsets(TopicPartition(self.topic, each), _SECONDS) for each in partitions]
+            marks = [consumer.get_watermark_offsets(partition, _SECONDS) for partition in partitions]
             count = max(count, sum(high - low for low, high in marks))  # more than were promised shall show
             found: list[Message] = []
             while len(found) < count and (message := consumer.poll(3.0)) is not None:
@@ -68,6 +80,16 @@ class DemoKafka:
             return found
         finally:
             consumer.close()
+
+    def _consumer(self) -> tuple[Any, list[Any]]:
+        """A reader of the whole topic from its beginning, and the partitions that it reads."""
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415 - an extra
+
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "demo", "log_level": 0})
+        numbers = consumer.list_topics(self.topic, timeout=_SECONDS).topics[self.topic].partitions
+        partitions = [TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in numbers]
+        consumer.assign(partitions)
+        return consumer, partitions
 
 
 def _message(message: Any) -> Message:

@@ -104,7 +104,7 @@ class FileSink:
             if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe takes lines that nobody reads, and cannot be synced
                 raise OSError(errno.EINVAL, 'it is no regular file; for standard output the path is "-"')
             _write(file, _line_break_if_torn(file) + lines)
-            os.fdatasync(file)
+            getattr(os, "fdatasync", os.fsync)(file)  # macOS has only the latter
         finally:
             os.close(file)
 

@@ -9,19 +9,16 @@ import logging
 from collections.abc import Mapping
 from time import time
 
+_UNKNOWN: Mapping[str, object] = vars(logging.makeLogRecord({"args": ()}))
+"""What every record has, for formatters that are not ours."""
+
 
 class Moment(logging.LogRecord):
     """A record with a level, a time, the moment's name, and its context as attributes (as `extra` gives them)."""
 
-    args = ()
-    exc_info = exc_text = stack_info = None
-    pathname = filename = module = ""
-    thread = threadName = process = processName = funcName = None  # type: ignore[assignment]  # noqa: N815
-    lineno = 0
-    msecs = relativeCreated = 0.0  # noqa: N815
-
     def __init__(self, logger: logging.Logger, level: int, moment: str, context: Mapping[str, object]) -> None:
-        # Not the base class's: all that it would find out stands above, as nothing.
+        # Not the base class's, which would find all of it out.
+        self.__dict__.update(_UNKNOWN)
         self.__dict__.update(context)
         self.name = logger.name
         self.msg = moment

@@ -113,8 +113,8 @@ def once_done(act: Callable[[], None], when: Function = lambda _: True) -> Funct
 # Intake
 
 
-def _is_new(acceptance: Acceptance) -> bool:
-    return acceptance.duplicate is None
+def _any_new(acceptances: Sequence[Acceptance]) -> bool:
+    return any(acceptance.duplicate is None for acceptance in acceptances)
 
 
 def _is_accepted(answer: Answer) -> bool:
@@ -127,7 +127,7 @@ class _EventCommits:
     def __init__(self, fuse: Fuse) -> None:
         self._fuse = fuse
         self._holds_event = False
-        wrap(intake, "accept", after(self._event, _is_new))
+        wrap(intake, "accept_all", after(self._event, _any_new))
 
     def _event(self) -> None:
         self._holds_event = True
@@ -291,8 +291,8 @@ def _during_replay(fuse: Fuse) -> None:
 
 
 POINTS: dict[str, Point] = {
-    "before_insert": Point(lambda fuse: wrap(intake, "accept", before(fuse.burn))),
-    "after_insert": Point(lambda fuse: wrap(intake, "accept", after(fuse.burn, _is_new))),
+    "before_insert": Point(lambda fuse: wrap(intake, "accept_all", before(fuse.burn))),
+    "after_insert": Point(lambda fuse: wrap(intake, "accept_all", after(fuse.burn, _any_new))),
     "before_commit": Point(_before_commit, most=20),
     "after_commit": Point(_after_commit, most=20),
     "before_ack": Point(lambda fuse: wrap(Gateway, "_accept", once_done(fuse.burn, _is_accepted))),

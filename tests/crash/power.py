@@ -168,7 +168,7 @@ async def _send(writer: Writer, events: Iterator[int], answered: list[str], *, a
         given = admission(*SINKS)
         if answer_first:
             answered.append(given.event.id)
-        await writer.submit(partial(intake.accept, admission=given))
+        await writer.submit(partial(intake.accept_all, admissions=[given]))
         if not answer_first:
             answered.append(given.event.id)
         if number % 5 == 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,14 @@ def failing_sync(*, lasting: bool) -> None:
 
 def deadly_event() -> None:
     """The writer thread dies of one event."""
-    real = intake.accept
+    real = intake.accept_all
 
-    def accept(connection: apsw.Connection, admission: Admission) -> Acceptance:
-        if DEADLY in admission.event.body:
+    def accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
+        if any(DEADLY in admission.event.body for admission in admissions):
             raise Killed
-        return real(connection, admission)
+        return real(connection, admissions)
 
-    intake.accept = accept
+    intake.accept_all = accept_all
 
 
 def few_descriptors() -> None:

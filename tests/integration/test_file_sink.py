@@ -51,6 +51,16 @@ def numbered(number: int) -> Delivery:
     return replace(made, event=replace(made.event, id=f"event-{number}"))
 
 
+async def test_a_system_without_fdatasync_syncs_all_the_same(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.delattr(os, "fdatasync")
+    monkeypatch.setattr(os, "fsync", synced.append)
+    await make(tmp_path / "events.jsonl").deliver(numbered(1))
+    assert len(synced) == len(lines(tmp_path / "events.jsonl")) == 1
+
+
 # The line
 
 

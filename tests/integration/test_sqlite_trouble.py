@@ -139,7 +139,7 @@ async def accept_in_groups(writer: Writer, given: Sequence[Admission]) -> set[st
     acknowledged: set[str] = set()
     for start in range(0, len(given), 3):
         works = [
-            writer.submit(lambda connection, each=each: intake.accept(connection, each))  # type: ignore[misc]
+            writer.submit(lambda connection, each=each: intake.accept_all(connection, [each])[0])  # type: ignore[misc]
             for each in given[start : start + 3]
         ]
         async with asyncio.timeout(10):

@@ -224,3 +224,14 @@ def test_what_it_looks_at_is_told_of_any_payload(text: str, payload: dict[str, A
 
 def test_a_path_of_a_thousand_steps_is_no_trouble() -> None:
     assert list(Expression(".".join("a" * 1000)).seen({}).values()) == [None]
+
+
+@pytest.mark.parametrize("text", ["!a.b", "c && !a.b.c", "!@.a == 'x'", "length(x[?!a.b]) > `0`"])
+def test_a_negation_that_ends_too_early_is_a_mistake(text: str) -> None:
+    with pytest.raises(ExpressionError, match=r"write `!\(a\.b\)`"):
+        Expression(text)
+
+
+def test_a_negation_of_the_whole_is_none() -> None:
+    asked = ("!(a.b)", "!(a.c)", "!a", "!a[0]")
+    assert [Expression(text).search({"a": {"b": 1}}) for text in asked] == [False, True, False, True]

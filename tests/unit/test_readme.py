@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from relay.cli import main
@@ -36,8 +37,8 @@ def test_its_make_targets_exist() -> None:
 def test_its_commands_exist(line: str) -> None:
     name, *rest = line.split()
     command = main.commands[name]
-    if rest:
-        assert rest[0] in getattr(command, "commands", {})
+    if rest and isinstance(command, click.Group):
+        assert rest[0] in command.commands
 
 
 def test_the_files_that_it_links_to_exist() -> None:

@@ -41,6 +41,10 @@ from relay.stores.sqlite.writer import Writer
 T = TypeVar("T")
 
 
+def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
+    return intake.accept_all(connection, admissions)
+
+
 class SqliteStore:
     """A `Store` in one file. Open it with `open`, in the event loop that will use it."""
 
@@ -99,7 +103,7 @@ class SqliteStore:
         if shortage := self._room.shortage:
             raise StoreUnavailable(f"store: {shortage}", kind="full")
         try:
-            acceptance = await self._writer.submit(lambda connection: intake.accept(connection, admission))
+            acceptance: Acceptance = await self._writer.submit_together(_accept_all, admission)
         except StoreUnavailable as error:
             self._room.full = self._room.full or error.kind == "full"
             raise

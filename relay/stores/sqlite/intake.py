@@ -1,14 +1,26 @@
-"""Accepting: the event, its mark and its deliveries, in the caller's transaction."""
+"""Accepting: the event, its mark and its deliveries, in the caller's transaction.
+
+Nearly always nothing of a group was seen before; then each table is asked and written once for all of them (`_new`).
+Where anything may have been, one is accepted after the other.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import cache
+from itertools import chain
+from typing import TypeAlias
 
 import apsw
 
 from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState, Target
 from relay.stores.sqlite.rows import Row, headers_text, to_micros
+
+_LARGEST_CHUNK = 32
+_Identity: TypeAlias = tuple[str, str, str, bytes]
+"""Source, webhook id, uuid and hash of the body: a mark."""
 
 _MARK = """
 INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -32,12 +44,28 @@ VALUES (?1, ?2, ?3, ?4, 'pending',
              THEN NULL ELSE ?5 END, ?6)"""
 
 
-def accept(connection: apsw.Connection, admission: Admission) -> Acceptance:
-    """Write an admission, unless its event is a duplicate."""
-    event = admission.event
+def accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
+    """Write admissions, but those whose events are duplicates."""
+    identities = [_identity(admission.event) for admission in admissions]
+    if len(admissions) > 1 and _new(connection, admissions, identities):
+        sequences = _insert_events(connection, admissions)
+        _insert_marks(connection, admissions, identities)
+        _insert_deliveries(connection, admissions, sequences)
+        return [Acceptance(event_id=admission.event.id) for admission in admissions]
+    return [_accept(connection, *each) for each in zip(admissions, identities, strict=True)]
+
+
+# One after the other
+
+
+def _identity(event: Event) -> _Identity:
+    """What a retry has in common with it. Without a uuid it is this event alone, and only the body can tell a retry."""
     body_hash = hashlib.sha256(event.body).digest()
-    # Without a uuid the mark stands for this event alone; then only the body can tell a retry.
-    identity = (event.source, event.webhook_id or "", event.uuid or f"event:{event.id}", body_hash)
+    return event.source, event.webhook_id or "", event.uuid or f"event:{event.id}", body_hash
+
+
+def _accept(connection: apsw.Connection, admission: Admission, identity: _Identity) -> Acceptance:
+    event, body_hash = admission.event, identity[-1]
     seen_at = to_micros(event.received_at)
     repeated = _repeated_body(connection, event, body_hash, admission.replay_window)
     # A repeat's mark bears the time of the first, so that the window ends when it ends, however often it is repeated.
@@ -67,32 +95,33 @@ def _repeated_body(connection: apsw.Connection, event: Event, body_hash: bytes, 
 
 
 def _insert_event(connection: apsw.Connection, admission: Admission) -> int:
+    sequence: int = connection.execute(_EVENT, _event_row(admission)).get
+    return sequence
+
+
+def _event_row(admission: Admission) -> Row:
     event = admission.event
     if admission.quarantine is not None:
         state, detail = EventState.QUARANTINED, str(admission.quarantine)
     else:
         state, detail = (EventState.ROUTED if admission.targets else EventState.UNROUTED), ""
-    sequence: int = connection.execute(
-        _EVENT,
-        (
-            event.id,
-            event.source,
-            event.type,
-            state,
-            detail,
-            to_micros(event.received_at),
-            event.webhook_id,
-            event.uuid,
-            event.meeting,
-            event.session,
-            event.organization,
-            event.stream,
-            event.defect,
-            headers_text(event),
-            event.body,
-        ),
-    ).get
-    return sequence
+    return (
+        event.id,
+        event.source,
+        event.type,
+        state,
+        detail,
+        to_micros(event.received_at),
+        event.webhook_id,
+        event.uuid,
+        event.meeting,
+        event.session,
+        event.organization,
+        event.stream,
+        event.defect,
+        headers_text(event),
+        event.body,
+    )
 
 
 def _insert_delivery(connection: apsw.Connection, sequence: int, target: Target, due_at: int, config: str) -> None:
@@ -100,3 +129,98 @@ def _insert_delivery(connection: apsw.Connection, sequence: int, target: Target,
         connection.execute(_DELIVERY, (sequence, target.route, target.sink, due_at, config))
     else:
         connection.execute(_ORDERED_DELIVERY, (sequence, target.route, target.sink, target.order_key, due_at, config))
+
+
+# All at once
+
+_SEEN = """
+SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark
+ WHERE source = given.column1 AND webhook_id = given.column2 AND uuid = given.column3 LIMIT 1"""
+_SEEN_BODY = "SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark WHERE body_hash = given.column1 LIMIT 1"
+_EVENTS = """
+INSERT INTO event (id, source, type, state, detail, received_at, webhook_id, uuid, meeting, session, organization,
+                   stream, defect, headers, body)
+VALUES {rows}"""
+_MARKS = "INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES {rows}"
+_DELIVERIES = """
+INSERT INTO delivery (event, route, sink, order_key, state, due_at, config) VALUES {rows}"""
+_BUSY = """
+SELECT column1, column2 FROM (VALUES {rows}) AS given
+ WHERE EXISTS (SELECT 1 FROM delivery
+                WHERE sink = given.column1 AND order_key = given.column2 AND state = 'pending' AND replay = 0)"""
+
+
+def _new(connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]) -> bool:
+    """Whether surely none of these was seen before, neither in the store nor among themselves."""
+    senders = [identity[:3] for identity in identities]
+    watched = [(mark[3],) for mark, each in zip(identities, admissions, strict=True) if each.replay_window]
+    # A body that may not repeat is compared with all: also with one that may.
+    bodies = [mark[3] for mark in identities]
+    if len(set(senders)) < len(senders) or (watched and len(set(bodies)) < len(bodies)):
+        return False
+    return not any(_many(connection, _SEEN, senders)) and not any(_many(connection, _SEEN_BODY, watched))
+
+
+def _insert_events(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[int]:
+    sequences: list[int] = []
+    for rows in _chunks([_event_row(admission) for admission in admissions]):
+        connection.execute(_sql(_EVENTS, rows), tuple(chain.from_iterable(rows)))
+        last = connection.last_insert_rowid()  # one statement numbers its rows without a gap
+        sequences += range(last - len(rows) + 1, last + 1)
+    return sequences
+
+
+def _insert_marks(
+    connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]
+) -> None:
+    rows = [
+        (*identity, admission.event.id, to_micros(admission.event.received_at))
+        for admission, identity in zip(admissions, identities, strict=True)
+    ]
+    any(_many(connection, _MARKS, rows))
+
+
+def _insert_deliveries(connection: apsw.Connection, admissions: Sequence[Admission], sequences: Sequence[int]) -> None:
+    """Of the deliveries of one meeting to one sink only the first is due, and only if none waits already."""
+    wanted = [
+        (sequence, target, to_micros(admission.event.received_at), admission.config)
+        for admission, sequence in zip(admissions, sequences, strict=True)
+        for target in admission.targets
+    ]
+    keys = {(target.sink, target.order_key) for _, target, _, _ in wanted if target.order_key is not None}
+    busy = set(_many(connection, _BUSY, sorted(keys)))
+    rows: list[Row] = []
+    for sequence, target, due_at, config in wanted:
+        key = (target.sink, target.order_key)
+        rows.append(
+            (sequence, target.route, target.sink, target.order_key, "pending", None if key in busy else due_at, config)
+        )
+        if target.order_key is not None:
+            busy.add(key)
+    any(_many(connection, _DELIVERIES, rows))
+
+
+def _many(connection: apsw.Connection, statement: str, rows: Sequence[Row]) -> Iterator[Row]:
+    """Execute a statement over so many rows of values; what it yields."""
+    for chunk in _chunks(rows):
+        yield from connection.execute(_sql(statement, chunk), tuple(chain.from_iterable(chunk)))
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut by powers of two, so that few statements are enough for any number, and are compiled once."""
+    start, size = 0, _LARGEST_CHUNK
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+def _sql(statement: str, rows: Sequence[Row]) -> str:
+    return _filled(statement, len(rows), len(rows[0]))
+
+
+@cache
+def _filled(statement: str, rows: int, width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return statement.format(rows=", ".join([row] * rows))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -23,6 +24,7 @@ from relay.stores.sqlite.connection import classify
 from relay.stores.sqlite.turns import Turns
 
 T = TypeVar("T")
+Together: TypeAlias = Callable[[apsw.Connection, Sequence[Any]], Sequence[Any]]
 Outcome: TypeAlias = Any  # of whatever type the work returns; `submit` gives the caller the right one back
 
 GROUP = 256
@@ -31,16 +33,25 @@ MOST_QUEUED = 10_000
 """Pieces of work that may wait for a commit that is stuck, given up ones included; more is refused at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """What is to be done: by itself, or for many items of its kind at once."""
+
+    alone: Callable[[apsw.Connection], T] | None
+    together: Together | None = None
+    item: Any = None
+
+
 @dataclass(slots=True)
 class Work(Generic[T]):
-    """A function over the connection, and who waits for its result. It may run twice, never after a commit."""
+    """A job over the connection, and who waits for its result. It may be done twice, never after a commit."""
 
-    run: Callable[[apsw.Connection], T]
+    job: Job[T]
     future: asyncio.Future[T]
 
     def forget(self) -> None:
         """Let go of what was to be written: the one who waited has gone, and the thread may be stuck for long."""
-        self.run = _nothing
+        self.job = _NOTHING
 
 
 class Writer:
@@ -82,17 +93,23 @@ class Writer:
         Raises:
             StoreUnavailable: it could not be written, too much waits, or the thread has given up.
         """
+        return await self._done(Work(Job(run), self._loop.create_future()))
+
+    async def submit_together(self, together: Together, item: object) -> Any:
+        """Do this in the next transaction, with all others of its kind that stand beside it: `together` gets their
+        items and returns their results, in order. Else as `submit`."""
+        return await self._done(Work(Job(None, together, item), self._loop.create_future()))
+
+    async def _done(self, work: Work[T]) -> T:
         if self._broken is not None:
             raise StoreUnavailable(str(self._broken), kind=self._broken.kind)
         if self._queue.qsize() >= MOST_QUEUED:
             raise StoreUnavailable("store: a commit takes long, and too much waits behind it", kind="busy")
-        future: asyncio.Future[T] = self._loop.create_future()
-        work = Work(run, future)
         self._queue.put(work)
         if not self._thread.is_alive():  # it died between the check and the put: nobody would ever take the work
             self._abandon()
         try:
-            return await future
+            return await work.future
         except asyncio.CancelledError:
             work.forget()
             raise
@@ -156,7 +173,7 @@ class Writer:
         started, changes = perf_counter(), self._connection.total_changes()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results = [work.run(self._connection) for work in wanted]
+            results = _do(self._connection, wanted)
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - every failure is handed to the one who waits for it
             self._roll_back()
@@ -219,8 +236,19 @@ class Writer:
                 work.future.set_exception(error)
 
 
-def _nothing(_: apsw.Connection) -> Any:
-    return None
+def _do(connection: apsw.Connection, group: Sequence[Work[Any]]) -> list[Outcome]:
+    """The results of all, in order. What can be done together is: each call into SQLite lets the event loop have the
+    interpreter, and may have to wait for milliseconds to get it back."""
+    results: list[Outcome] = []
+    for together, jobs in groupby([work.job for work in group], key=lambda job: job.together):
+        if together is not None:
+            results += together(connection, [job.item for job in jobs])
+        else:
+            results += [None if job.alone is None else job.alone(connection) for job in jobs]
+    return results
+
+
+_NOTHING: Job[Any] = Job(None)
 
 
 def _gone() -> StoreUnavailable:
