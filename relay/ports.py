@@ -137,9 +137,6 @@ class Outbox(Protocol):
     async def wait(self, sink: str, *, timeout: float) -> None:
         """Return when something may have come due for the sink, or after `timeout` seconds. A hint, nothing more."""
 
-    def wake(self, sink: str) -> None:
-        """End the sink's `wait`: another process has written something that may have come due."""
-
     async def next_due(self, sink: str) -> datetime | None:
         """When the sink's next delivery comes due; None with an empty backlog."""
 
@@ -274,6 +271,9 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
     async def release(self, owner: str, *, now: datetime) -> int:
         """Give back the leases of the one who opened the store under this name, and who is gone for certain; how many
         there were."""
+
+    def wake(self, sink: str) -> None:
+        """End the sink's `wait`: another process has written something that may have come due."""
 
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """Make deliveries due `longest` from `now` that would come due later still (replays: later than that after the

@@ -140,7 +140,7 @@ class SqliteStore:
             hint.clear()
 
     def wake(self, sink: str) -> None:
-        """See `Outbox.wake`."""
+        """See `Store.wake`."""
         self._hint(sink).set()
 
     async def next_due(self, sink: str) -> datetime | None:
