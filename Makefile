@@ -15,7 +15,7 @@ PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/
 SMOKE := accept,kafka,sinks,latency,drain,million
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,6 +73,11 @@ bench-outage: $(READY) ## how long the sender waits with sinks that are healthy,
 
 bench-flood: $(READY) ## what thousands of forged webhooks a second cost the genuine ones
 	@$(BIN)/python -m bench.flood
+
+properties: $(READY) ## the property tests with twenty times the examples
+	@RELAY_LONG=1 $(BIN)/python -m pytest -q $(TEST_JOBS) --timeout=3600 tests/unit/test_config_properties.py \
+	    tests/unit/test_event_properties.py tests/unit/test_gate.py tests/unit/test_slack_limits.py \
+	    tests/contract/test_store_model.py tests/integration/test_sqlite_intake.py
 
 million: $(READY) ## start on a million deliveries that wait, and measure (DELIVERIES, SECONDS)
 	@$(BIN)/python -m tests.scale.million --deliveries $(or $(DELIVERIES),1000000) --seconds $(or $(SECONDS),60)

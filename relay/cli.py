@@ -8,21 +8,7 @@ from io import TextIOWrapper
 import click
 
 from relay import __version__
-from relay.commands.catalog import catalog
-from relay.commands.check import check, schema
-from relay.commands.completion import completion
-from relay.commands.demo import demo
-from relay.commands.explain import explain
 from relay.commands.helping import Sections
-from relay.commands.ledger import deliveries, events
-from relay.commands.replay import replay
-from relay.commands.serve import serve
-from relay.commands.simulate import simulate
-from relay.commands.sinks import sinks
-from relay.commands.tail import tail
-from relay.commands.test import test
-from relay.commands.webhooks import webhooks
-from relay.commands.why import why
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,22 +29,20 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (
-    serve,
-    check,
-    explain,
-    test,
-    simulate,
-    demo,
-    events,
-    deliveries,
-    why,
-    replay,
-    sinks,
-    schema,
-    tail,
-    completion,
-    webhooks,
-    catalog,
-):
-    main.add_command(command)
+for module, names in {
+    "catalog": ["catalog"],
+    "check": ["check", "schema"],
+    "completion": ["completion"],
+    "demo": ["demo"],
+    "explain": ["explain"],
+    "ledger": ["deliveries", "events"],
+    "replay": ["replay"],
+    "serve": ["serve"],
+    "simulate": ["simulate"],
+    "sinks": ["sinks"],
+    "tail": ["tail"],
+    "test": ["test"],
+    "webhooks": ["webhooks"],
+    "why": ["why"],
+}.items():
+    main.place(f"relay.commands.{module}", *names)

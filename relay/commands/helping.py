@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -24,15 +25,44 @@ _ROOM = 62
 
 class Sections(click.Group):
     """A group whose commands stand under headings. What is added to it, and what that holds, is told in whole
-    sentences, and has `--no-color` where it can be called."""
+    sentences, and has `--no-color` where it can be called.
+
+    A command is imported when it is asked for: all of them take longer than most of them run.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._places: dict[str, str] = {}
+        self._loaded: MutableMapping[str, click.Command] = {}
         super().__init__(*args, **kwargs)
         self.params.append(_no_color())
 
+    def place(self, module: str, *names: str) -> None:
+        """Say where commands are, each under its own name."""
+        self._places |= dict.fromkeys(names, module)
+
+    @property
+    def commands(self) -> MutableMapping[str, click.Command]:
+        """All of them."""
+        for name in [*self._places]:
+            self._load(name)
+        return self._loaded
+
+    @commands.setter
+    def commands(self, commands: MutableMapping[str, click.Command]) -> None:
+        self._loaded = commands
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """As in click."""
+        self._load(cmd_name)
+        return self._loaded.get(cmd_name)
+
+    def _load(self, name: str) -> None:
+        if (module := self._places.pop(name, None)) is not None:
+            self.add_command(getattr(import_module(module), name))
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """As in click."""
-        super().add_command(cmd, name)
+        self._loaded[name or str(cmd.name)] = cmd
         for command in _all(cmd):
             command.short_help = command.short_help or sentence(command.help or "")
             if not isinstance(command, click.Group):

@@ -31,6 +31,7 @@ from relay.model import (
 )
 from relay.ports import Store
 from tests.contract.stores import STORES
+from tests.effort import effort
 from tests.fakes.admissions import NOON, admission
 
 LEASE = timedelta(seconds=60)
@@ -194,7 +195,7 @@ class SqliteMachine(StoreMachine):
 
 TestSqlite = SqliteMachine.TestCase
 TestSqlite.settings = settings(
-    max_examples=60,
+    max_examples=effort(30),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -16,6 +16,7 @@ from relay.model import Acceptance, Admission, DuplicateKind, Quarantine, Target
 from relay.stores.sqlite import intake
 from relay.stores.sqlite.connection import open_file
 from tests.build import event
+from tests.effort import effort
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -74,7 +75,7 @@ def told(connection: apsw.Connection, groups: Sequence[Sequence[Admission]]) -> 
     return answers, rows
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=effort(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(given=st.lists(st.lists(admissions, max_size=6), max_size=4))
 def test_together_or_one_after_the_other_is_the_same(
     connection: apsw.Connection, given: Sequence[Sequence[dict[str, object]]]

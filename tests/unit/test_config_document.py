@@ -151,10 +151,10 @@ MERGES = "a: &a {x: 1}\n" + "".join(f"k{n}: &k{n} {{<<: [*a, *a], y: 1}}\n" for 
         "{" * (MAX_BYTES - 1),
         "[[]," * (MAX_BYTES // 4 - 1),
         "- " * (MAX_BYTES // 2 - 1),
-        "a: 1\n" * (MAX_BYTES // 5),
+        "a: 1\n" * 20_000,
         "".join(f"key{number}: 1\n" for number in range(20_000)),
-        "routes:\n" + "- {name: a, to: [b], events: [c]}\n" * 7_000,
-        "sinks:\n" + "".join(f" s{n}: {{type: kafkaa}}\n" for n in range(10_000)),
+        "routes:\n" + "- {name: a, to: [b], events: [c]}\n" * 3_000,
+        "sinks:\n" + "".join(f" s{n}: {{type: kafkaa}}\n" for n in range(5_000)),
     ],
     ids=["aliases", "merges", "lists", "mappings", "wide", "dashes", "twice", "unknown", "routes", "sinks"],
 )

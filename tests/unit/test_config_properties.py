@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from relay.config import Report, check
 from relay.config.schema import schema
+from tests.effort import effort
 
 CANARY = "Qx7ZkW9v"
-QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=effort(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 _SCHEMA = schema()
 KEYS = sorted(

@@ -21,6 +21,7 @@ from relay.events import (
     parse_event,
 )
 from relay.events.reading import Part
+from tests.effort import effort
 
 SAMPLES = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "samples").rglob("*.json"))]
 
@@ -65,7 +66,7 @@ def assert_nothing_lost(part: Part, raw: Mapping[str, Any]) -> None:
             assert_nothing_lost(read_as, value)
 
 
-@settings(deadline=None)
+@settings(max_examples=effort(40), deadline=None)
 @example(name="livestreaming.statusUpdate", body={"manualIngest": "12", "\ud800": "12"})
 @given(name=st.sampled_from(sorted(CATALOGUE)) | TEXTS.filter(bool), body=BODIES)
 def test_any_object_with_a_name_is_an_event_and_keeps_everything(name: str, body: dict[str, Any]) -> None:
@@ -83,7 +84,7 @@ def touch(event: DyteEvent) -> bool:
     return all(isinstance(getattr(event, name, None), str | None) for name in names)
 
 
-@settings(deadline=None)
+@settings(max_examples=effort(40), deadline=None)
 @given(name=st.sampled_from(sorted(CATALOGUE)), body=BODIES)
 def test_any_body_with_a_name_is_an_event(name: str, body: dict[str, Any]) -> None:
     event = parse_event(json.dumps({**body, "event": name}))
@@ -98,7 +99,7 @@ def places(value: Any) -> list[Callable[[Any], None]]:
     return own + [setter for child in value.values() for setter in places(child)]
 
 
-@settings(deadline=None)
+@settings(max_examples=effort(40), deadline=None)
 @given(sample=st.sampled_from(SAMPLES), data=st.data())
 def test_a_mutated_sample_is_still_an_event(sample: bytes, data: st.DataObject) -> None:
     raw = json.loads(sample)

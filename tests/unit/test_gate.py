@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.gate import BREAKER_FAILURES, PAUSE_WAIT, SUSPECT_EVENTS, Gate
 from relay.model import Failure, GateState, Reason
+from tests.effort import effort
 
 DOWN = Unavailable(Reason.CONNECT, "refused")
 THROTTLED = Unavailable(Reason.THROTTLED, "429", retry_after=timedelta(seconds=30))
@@ -566,5 +567,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.gate.allowance(32, later + 1e-6) == 32
 
 
-AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+AnyOrder.TestCase.settings = settings(max_examples=effort(60), stateful_step_count=40)
 TestAnyOrder = AnyOrder.TestCase

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from relay.sinks.slack.cards import card, picture
 from relay.sinks.slack.cards.picture import columns
+from tests.effort import effort
 from tests.fakes.delivery import delivery
 from tests.fakes.slack_rules import fault, texts_of, units, weight
 
@@ -74,7 +75,7 @@ KEYS = """
     chatDownloadUrlExpiry transcriptDownloadExpiry transcriptDownloadUrlExpiry summaryDownloadUrlExpiry
 """.split()  # noqa: SIM905
 # Large payloads take their time to draw on a busy machine; what is tested here is not speed.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=effort(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OBJECTS = st.dictionaries(st.sampled_from(KEYS), VALUES)
 PAYLOADS = st.dictionaries(st.sampled_from([*KEYS, "meeting", "participant", "recording"]), OBJECTS | VALUES)
 BLOCKS = OBJECTS | st.fixed_dictionaries({"text": VALUES, "fields": VALUES, "elements": VALUES})
