@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import aiohttp
@@ -19,16 +20,18 @@ from relay.clock import SystemClock
 from relay.config import Address, Config
 from relay.dispatch import Dispatcher
 from relay.drift import DriftAlarm, WatchedIntake
-from relay.errors import ConfigError, RelayError, StartError, StoreUnavailable
+from relay.errors import ConfigError, StartError, StoreUnavailable
 from relay.gateway import Gateway, Source
-from relay.housekeeping import Housekeeping
+from relay.housekeeping import BacklogCount, Housekeeping
 from relay.keyring import FetchedKeys
 from relay.lane import Lane
+from relay.lifetime import Lifetime
 from relay.listening import listen, private_runner, public_runner
 from relay.model import GateState, Selection
-from relay.ports import Clock, Sink
+from relay.ports import Clock, Sink, Store
 from relay.replaying import Schedule, replay
 from relay.server import check_library
+from relay.share import Share
 from relay.stores import open_store
 from relay.telemetry import Telemetry
 
@@ -40,24 +43,18 @@ _LONGEST_HANDOVER = timedelta(seconds=60)
 """How long attempts under way may go on at a reload, which nobody waits for."""
 _SETTLE = timedelta(seconds=1)
 _CLOSE_SINK = 6.0
-_FIXED = ("store", "gateway", "admin")
+FIXED = ("store", "gateway", "admin")
 """Parts of the configuration that are fixed for as long as the process runs: its file and its sockets."""
-_SAMPLE_AGE = 2.0
-"""Seconds that a count of the backlog is good for; scrapes may come from several servers."""
-_SAMPLE_COST = 20
-"""A count is good for so many times as long as it took: one of millions is not made at each scrape."""
 
 
-class App:
-    """One running relay. Made by `running`."""
+class App(Lifetime):
+    """One running relay, or one worker's share of it. Made by `running`."""
 
-    def __init__(self, *, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, *, telemetry: Telemetry, clock: Clock, share: Share | None = None) -> None:
+        super().__init__()
         self.telemetry = telemetry
         self._clock = clock
-        self._stack = AsyncExitStack()
-        self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._stopping = False
-        self._sample_again = float("-inf")
+        self._share = share
         self._public: web.BaseRunner | None = None
         self._key_tasks: dict[FetchedKeys, asyncio.Task[object]] = {}
         self.parts: Parts
@@ -85,22 +82,17 @@ class App:
             await self._stack.aclose()
             raise
 
-    async def failed(self) -> BaseException:
-        """Return what made it impossible to go on: a store that gave up, or a part that ended by an error of ours."""
-        return await asyncio.shield(self._failed)
-
-    async def stop(self) -> None:
-        """Answer what came, finish or give back what is under way, and let go of everything."""
-        self._stopping = True
-        await self._stack.aclose()
-
     async def _start(self, config: Config) -> None:
         check_library()
-        self.store = await open_store(config.store.get_secret_value(), min_free=config.gateway.min_free)
-        self._stack.push_async_callback(self.store.close)
-        self.housekeeping = Housekeeping(
-            self.store, config=lambda: self.config, clock=self._clock, telemetry=self.telemetry
+        share = self._share
+        self.store = await open_store(
+            config.store.get_secret_value(),
+            min_free=config.gateway.min_free,
+            owner=None if share is None else share.owner,
+            upkeep=share is None,
+            takes_turns=share is not None,
         )
+        self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
         self.store.on_checkpoint(self.telemetry.checkpointed)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
@@ -109,66 +101,78 @@ class App:
         self.parts = self._assembly.make(config)
         self._watch_keys(self.parts)
         self._stack.push_async_callback(lambda: _close_sinks(self.parts.sinks))
-        lanes = self._assembly.lanes(self.parts, self.store, names=config.sinks)
+        lanes = self._lanes(self.parts, config.sinks, share)
         self.dispatcher = Dispatcher(lanes, drain=DRAIN)
         self.telemetry.config_applied(config.hash)
-        self.telemetry.recovered(await self._recover())
+        self.telemetry.recovered(await recover(self.store, self._clock))
         self.dispatcher.obey(await self.store.wishes())
-        admin = private_runner(self._admin(config.admin))
-        self.admin_address = await listen(admin, "admin", config.admin.listen, until=self._stack)
         self._watch(self.store.failed(), "store")
-        self._watch(self.housekeeping.run(), "housekeeping")
+        if share is None:
+            await self._stand_alone(config)
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
-        rules = self.parts.rules
-        intake = WatchedIntake(self.store, DriftAlarm(self.telemetry))
-        self._gateway = Gateway(config.gateway, rules, intake, telemetry=self.telemetry, clock=self._clock)
-        self._public = public_runner(self._gateway, config.gateway, self.telemetry)
+        options = config.gateway if share is None else config.gateway.shared_out(share.workers)
+        accepting = self.store if share is None else share.bells.join(self.store)
+        intake = WatchedIntake(accepting, DriftAlarm(self.telemetry))
+        self._gateway = Gateway(options, self.parts.rules, intake, telemetry=self.telemetry, clock=self._clock)
+        self._public = public_runner(self._gateway, options, self.telemetry)
         self.gateway_address = await listen(
-            self._public, "gateway", config.gateway.listen, until=self._stack, idle=self._gateway.idle
+            self._public,
+            "gateway",
+            options.listen if share is None else share.listen,
+            until=self._stack,
+            idle=self._gateway.idle,
+            beside_others=share is not None,
         )
 
-    def _admin(self, options: AdminOptions) -> Admin:
-        access = Access(options.token, now=asyncio.get_running_loop().time)
-        api = Api(self.store, access=access, replay=self._replay, clock=self._clock)
-        return Admin(exposition=self._exposition, readiness=self.readiness, api=api)
+    async def _stand_alone(self, config: Config) -> None:
+        """What a supervisor does for all of its workers: it answers monitoring, and looks after the store."""
+        self.housekeeping = Housekeeping(
+            self.store, config=lambda: self.config, clock=self._clock, telemetry=self.telemetry
+        )
+        self.backlog = BacklogCount(self.store, clock=self._clock, telemetry=self.telemetry)
+        admin = admin_side(
+            config.admin, self.store, exposition=self._exposition, readiness=self.readiness, clock=self._clock
+        )
+        self.admin_address = await listen(private_runner(admin), "admin", config.admin.listen, until=self._stack)
+        self._watch(self.housekeeping.run(), "housekeeping")
 
-    async def _replay(self, selection: Selection, spacing: timedelta) -> int:
-        return await replay(self.store, selection, Schedule(began=self._clock.now(), spacing=spacing))
-
-    async def _recover(self) -> int:
-        """Give back at once what an earlier process had begun when it died."""
-        try:
-            return await self.store.recover(now=self._clock.now())
-        except StoreUnavailable as error:
-            raise StartError(f"{error}; the store cannot be written: see what holds it, or free space") from error
+    def _lanes(self, parts: Parts, names: Collection[str], share: Share | None) -> list[Lane]:
+        mine = names if share is None else share.mine
+        return self._assembly.lanes(parts, self.store, names=[name for name in names if name in mine])
 
     # Another configuration
 
-    async def reload(self, config: Config) -> None:
+    async def reload(
+        self, config: Config, *, lanes: Mapping[str, int] | None = None, applied: Callable[[], None] = lambda: None
+    ) -> None:
         """Put another configuration in force without losing a request.
 
         All that can fail happens first. Sources and sinks that it does not change keep their keys, connections and
-        state. What waits for a sink that is gone stays in the store, and is counted.
+        state. What waits for a sink that is gone stays in the store, and is counted. `lanes` deals the sinks anew among
+        workers; `applied` is called as soon as the configuration is in force, when old lanes may still be ending.
 
         Raises:
             ConfigError: it changes what only a restart can change; nothing was changed.
         """
         before = self.parts
-        if fixed := [key for key in _FIXED if getattr(config, key) != getattr(before.config, key)]:
-            raise ConfigError(f"{', '.join(fixed)}: cannot change while the relay runs; restart it")
+        check_fixed(before.config, config)
+        share = self._share if self._share is None or lanes is None else replace(self._share, lanes=lanes)
         parts = self._assembly.make(config, before=before)
-        begun = self._assembly.lanes(parts, self.store, names=changed_sinks(before.config, config))
+        begun = self._lanes(parts, changed_sinks(before.config, config), share)
         # From here on nothing fails, and all of it is in force before anything is awaited.
-        self.parts, self._gateway.rules, self.refusal = parts, parts.rules, None
+        self.parts, self._gateway.rules, self.refusal, self._share = parts, parts.rules, None, share
+        if share is not None:
+            share.bells.lanes = share.lanes
         gone = [name for name, sink in before.sinks.items() if parts.sinks.get(name) is not sink]
         ended = [lane for name in gone if (lane := self._take_out(name)) is not None]
         for lane in begun:
             self.dispatcher.put(lane)
         self._watch_keys(parts)
         self.telemetry.config_reloaded(config.hash)
+        applied()
         # Nothing hurries: what is cut off now may have arrived, and would be sent once more.
         longest = max((before.config.sinks[name].timeout for name in gone), default=timedelta(0))
         await self.dispatcher.end(ended, patience=min(longest + _SETTLE, _LONGEST_HANDOVER))
@@ -208,66 +212,70 @@ class App:
 
     def _sink_checks(self) -> Mapping[str, str]:
         lanes = self.dispatcher.lanes
-        return {
-            f"sink {name}": "disabled" if name not in lanes else _gate_text(lanes[name]) for name in self.config.sinks
-        }
+        asked = self.config.sinks if self._share is None else lanes
+        return {f"sink {name}": "disabled" if name not in lanes else _gate_text(lanes[name]) for name in asked}
 
-    async def _exposition(self) -> bytes:
-        loop = asyncio.get_running_loop()
+    def measure(self) -> None:
+        """Look up what is not counted as it happens, and costs nothing to know."""
         self.telemetry.store_state(self.store.health())
         public = None if self._public is None else self._public.server
         self.telemetry.open_connections(0 if public is None else len(public.connections))
-        if loop.time() >= self._sample_again:
-            started = loop.time()
-            self._sample_again = started + _SAMPLE_AGE
-            await self._sample()
-            self._sample_again = started + max(_SAMPLE_AGE, _SAMPLE_COST * (loop.time() - started))
-        return self.telemetry.exposition()
-
-    async def _sample(self) -> None:
-        """Look up what is not counted as it happens."""
         for source in self.sources:
             if isinstance(source.keys, FetchedKeys) and (age := source.keys.age()) is not None:
                 self.telemetry.key_age(source.name, age.total_seconds())
-        try:
-            backlog = await self.store.backlog()
-        except StoreUnavailable as error:
-            self.telemetry.store_failed(error.kind, str(error))
-        else:
-            self.telemetry.backlog(backlog, list(self.config.sinks), now=self._clock.now())
 
-    # Work in the background
-
-    def _watch(self, work: object, name: str) -> asyncio.Task[object]:
-        """Run something for as long as the relay runs; should it end, the relay has failed."""
-        task: asyncio.Task[object] = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        task.set_name(name)
-        self._stack.push_async_callback(_cancel, task)
-
-        def ended(task: asyncio.Task[object]) -> None:
-            if task.cancelled() or self._failed.done():
-                return
-            result = task.exception() or task.result()
-            error = result if isinstance(result, BaseException) else RelayError(f"{name} ended")
-            self._failed.set_result(error)
-
-        task.add_done_callback(ended)
-        return task
+    async def _exposition(self) -> bytes:
+        self.measure()
+        await self.backlog.count(list(self.config.sinks))
+        return self.telemetry.exposition()
 
 
 @asynccontextmanager
 async def running(
-    config: Config, *, telemetry: Telemetry | None = None, clock: Clock | None = None
+    config: Config, *, telemetry: Telemetry | None = None, clock: Clock | None = None, share: Share | None = None
 ) -> AsyncIterator[App]:
-    """A relay that runs inside the `async with`, and is stopped in order at its end."""
+    """A relay that runs inside the `async with`, and is stopped in order at its end; with a `share`, a worker's part of
+    it."""
     telemetry, clock = telemetry or Telemetry(), clock or SystemClock()
     clock.on_jump(telemetry.clock_jumped)
-    app = App(telemetry=telemetry, clock=clock)
+    app = App(telemetry=telemetry, clock=clock, share=share)
     await app.start(config)
     try:
         yield app
     finally:
         await app.stop()
+
+
+async def recover(store: Store, clock: Clock) -> int:
+    """Give back at once what an earlier process had begun when it died; how much that was."""
+    try:
+        return await store.recover(now=clock.now())
+    except StoreUnavailable as error:
+        raise StartError(f"{error}; the store cannot be written: see what holds it, or free space") from error
+
+
+def check_fixed(before: Config, after: Config) -> None:
+    """Raises ConfigError where another configuration changes what only a restart can change."""
+    if fixed := [key for key in FIXED if getattr(after, key) != getattr(before, key)]:
+        raise ConfigError(f"{', '.join(fixed)}: cannot change while the relay runs; restart it")
+
+
+def admin_side(
+    options: AdminOptions,
+    store: Store,
+    *,
+    exposition: Callable[[], Awaitable[bytes]],
+    readiness: Callable[[], Awaitable[Readiness]],
+    clock: Clock,
+) -> Admin:
+    """The private side of a relay."""
+
+    async def again(selection: Selection, spacing: timedelta) -> int:
+        return await replay(store, selection, Schedule(began=clock.now(), spacing=spacing))
+
+    access = Access(options.token, now=asyncio.get_running_loop().time)
+    api = Api(store, access=access, replay=again, clock=clock)
+    return Admin(exposition=exposition, readiness=readiness, api=api)
 
 
 async def _close_sinks(built: Mapping[str, Sink]) -> None:
@@ -282,11 +290,6 @@ async def _close_sink(name: str, sink: Sink) -> None:
             await sink.close()
     except TimeoutError:
         log.warning("sink.close_timed_out", extra={"sink": name})
-
-
-async def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _gate_text(lane: Lane) -> str:

@@ -61,6 +61,14 @@ class GatewayOptions(Options):
     """Connections open at the same time; one more is closed at once."""
     min_free: Size = Field(default=128 * 1024 * 1024, ge=0)
     """With less free space where the store's file is, new events are answered 503 and deliveries go on; 0: no limit."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that share the port and the store, for several cores; `max_inflight` and `max_connections` are shared
+    out among them."""
+
+    def shared_out(self, workers: int) -> GatewayOptions:
+        """The options of one of so many processes, which together keep to these."""
+        limits = {name: -(-getattr(self, name) // workers) for name in ("max_inflight", "max_connections")}
+        return self.model_copy(update=limits)
 
 
 class SourceOptions(Options):

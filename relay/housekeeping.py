@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from relay.config import Config
@@ -18,6 +18,12 @@ _PURGE_COST = 20
 """The pause is so many times as long as the walk took: one over a million events that wait is not made all the time."""
 _PURGE_AT_ONCE = 200
 """Events looked at in one commit: few, so that no answer waits long behind it."""
+
+
+_COUNT_AGE = 2.0
+"""Seconds that a count of the backlog is good for; scrapes may come from several servers."""
+_COUNT_COST = 20
+"""A count is good for so many times as long as it took: one of millions is not made at each scrape."""
 
 
 class Housekeeping:
@@ -61,3 +67,29 @@ class Housekeeping:
         now, longest = self._clock.steady(), longest_wait(options)
         while count := await self._store.bring_forward(sink, now=now, longest=longest, limit=_PURGE_AT_ONCE):
             self._telemetry.brought_forward(sink, count)
+
+
+class BacklogCount:
+    """Counts what waits, when somebody wants to know and it was not done a moment ago."""
+
+    def __init__(self, store: Store, *, clock: Clock, telemetry: Telemetry) -> None:
+        self._store = store
+        self._clock = clock
+        self._telemetry = telemetry
+        self.again = float("-inf")
+        """When it is to be counted anew, in the event loop's time."""
+
+    async def count(self, sinks: Sequence[str]) -> None:
+        """Tell the telemetry how much waits for each of these."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self.again:
+            return
+        started = loop.time()
+        self.again = started + _COUNT_AGE
+        try:
+            backlog = await self._store.backlog()
+        except StoreUnavailable as error:
+            self._telemetry.store_failed(error.kind, str(error))
+        else:
+            self._telemetry.backlog(backlog, sinks, now=self._clock.now())
+        self.again = started + max(_COUNT_AGE, _COUNT_COST * (loop.time() - started))

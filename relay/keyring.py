@@ -195,7 +195,7 @@ class FetchedKeys:
 
     def _save(self, state: _Cached) -> str:
         """Replace the file in one step. Without a disk the key still serves from memory; what is returned says so."""
-        beside = self._cache.with_suffix(".new")
+        beside = self._cache.with_suffix(f".{os.getpid()}.new")  # other workers fetch it at the same time
         try:
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(orjson.dumps(state.model_dump(mode="json")))

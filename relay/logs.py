@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
+from select import PIPE_BUF
 from time import sleep
 from typing import Literal, TextIO
 
@@ -50,8 +51,10 @@ class TextFormatter(logging.Formatter):
 class Lines(logging.Handler):
     """Never waits: with too many lines waiting one is dropped, and the next one that fits is told how many were."""
 
-    def __init__(self, most: int, on_drop: Callable[[], None]) -> None:
+    def __init__(self, most: int, on_drop: Callable[[], None], *, worker: int | None = None) -> None:
+        """With `worker` each line bears its number."""
         super().__init__()
+        self._worker = worker
         self.waiting: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         self._most = most
         self._on_drop = on_drop
@@ -69,13 +72,18 @@ class Lines(logging.Handler):
             with self._counting:  # what another thread drops meanwhile is told with the next one
                 dropped, self._dropped = self._dropped, 0
             if dropped:
-                self.waiting.put(_dropped(dropped))
-        self.waiting.put(record)
+                self._put(_dropped(dropped))
+        self._put(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `handle`."""
         self.handle(record)
+
+    def _put(self, record: logging.LogRecord) -> None:
+        if self._worker is not None:
+            record.worker = self._worker
+        self.waiting.put(record)
 
     def lost(self) -> None:
         """A line that was taken could not be written."""
@@ -85,7 +93,9 @@ class Lines(logging.Handler):
 class Outlet:
     """The thread that writes: what has gathered goes out together, because a write for each line costs more than it."""
 
-    def __init__(self, lines: Lines, formatter: logging.Formatter, stream: TextIO) -> None:
+    def __init__(self, lines: Lines, formatter: logging.Formatter, stream: TextIO, *, most: int = sys.maxsize) -> None:
+        """`most` is how much may go out at once."""
+        self._most = most
         self._lines = lines
         self._formatter = formatter
         self._stream = stream
@@ -116,8 +126,9 @@ class Outlet:
 
     def _write(self, records: Sequence[logging.LogRecord]) -> None:
         try:
-            self._stream.write("".join(f"{self._line(record)}\n" for record in records))
-            self._stream.flush()
+            for block in _blocks([f"{self._line(record)}\n" for record in records], self._most):
+                self._stream.write(block)
+                self._stream.flush()
         except (OSError, ValueError):  # the reader has gone, or closed our output: there is nobody left to tell
             for _ in records:
                 self._lines.lost()
@@ -130,11 +141,20 @@ class Outlet:
             return self._formatter.format(logging.makeLogRecord(failed | {"error": type(error).__name__}))
 
 
-def start(style: Literal["json", "text"], level: str, *, on_drop: Callable[[], None] = lambda: None) -> Outlet:
+def start(
+    style: Literal["json", "text"],
+    level: str,
+    *,
+    on_drop: Callable[[], None] = lambda: None,
+    worker: int | None = None,
+    beside_others: bool = False,
+) -> Outlet:
     """Send the log to standard error through a thread of its own; `stop` it at the end. `on_drop` is called for each
-    line that finds no place."""
-    lines = Lines(_QUEUE_LINES, on_drop)
-    outlet = Outlet(lines, JsonFormatter() if style == "json" else TextFormatter(), sys.stderr)
+    line that finds no place. With `worker` each line bears its number; `beside_others` is for one of several processes
+    that write to the same place."""
+    lines = Lines(_QUEUE_LINES, on_drop, worker=worker)
+    formatter = JsonFormatter() if style == "json" else TextFormatter()
+    outlet = Outlet(lines, formatter, sys.stderr, most=PIPE_BUF if beside_others else sys.maxsize)
     root = logging.getLogger()
     root.handlers = [lines]
     root.setLevel(level.upper())
@@ -150,6 +170,18 @@ def stop(outlet: Outlet) -> bool:
     thread.start()
     thread.join(_STOP_SECONDS)
     return not thread.is_alive()
+
+
+def _blocks(lines: Sequence[str], most: int) -> Iterator[str]:
+    """The lines, together as long as they are not too much: what is more may be mixed with what others write."""
+    block, size = list[str](), 0
+    for line in lines:
+        if block and size + len(line) > most:
+            yield "".join(block)
+            block, size = [], 0
+        block.append(line)
+        size += len(line)
+    yield "".join(block)
 
 
 def _dropped(count: int) -> logging.LogRecord:

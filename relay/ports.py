@@ -271,6 +271,13 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
         """Be at work on the store from now on, and give back the leases of processes that are gone, so that nobody
         waits until those run out; how many there were."""
 
+    async def release(self, owner: str, *, now: datetime) -> int:
+        """Give back the leases of the one who opened the store under this name, and who is gone for certain; how many
+        there were."""
+
+    def wake(self, sink: str) -> None:
+        """End the sink's `wait`: another process has written something that may have come due."""
+
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """Make deliveries due `longest` from `now` that would come due later still (replays: later than that after the
         moment for which they were planned): a clock that was ahead wrote them. `limit` at most in one commit; how many

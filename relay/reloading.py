@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
-from relay.app import App
 from relay.config import Config, InvalidConfig, Report, Watch, check
 from relay.errors import ConfigError
 
@@ -18,10 +18,26 @@ _LOOK_EVERY = 1.0
 """Seconds between looks at the files; a change is taken when two looks in a row find the same."""
 
 
+class Reloadable(Protocol):
+    """A relay that runs, in one process or in several."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    async def reload(self, config: Config) -> None:
+        """Put another one in force. Raises ConfigError where that cannot be; nothing was changed then."""
+
+    def refuse(self, problem: str) -> None:
+        """Say that a new one was refused."""
+
+
 class Reloader:
     """Keeps a relay's configuration that of its file. One that is wrong changes nothing; the old one stays in force."""
 
-    def __init__(self, app: App, path: Path, env: Mapping[str, str], *, asked: asyncio.Event, watch: bool) -> None:
+    def __init__(
+        self, app: Reloadable, path: Path, env: Mapping[str, str], *, asked: asyncio.Event, watch: bool
+    ) -> None:
         """`asked` is set by whoever wants the file to be read now, changed or not."""
         self._app = app
         self._path = path

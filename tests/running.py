@@ -110,7 +110,7 @@ class Relay(Sender):
 
     async def metrics(self) -> dict[str, float]:
         """What /metrics says, by `name{label="value",…}` with the labels sorted; series that are absent count as 0."""
-        self.app._sample_again = float("-inf")
+        self.app.backlog.again = float("-inf")
         return samples((await self.admin("/metrics")).body)
 
     async def totals(self) -> Mapping[str, int]:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import click
 
 from relay import __version__, logs
-from relay.app import running
+from relay.app import App, running
 from relay.commands.output import FAILED, config_option, fail, load_config
-from relay.config import Config
 from relay.errors import RelayError
+from relay.lifetime import freeze
 from relay.reloading import Reloader
 from relay.telemetry import Telemetry
+from relay.workers.supervisor import Supervisor, supervising
 
 log = logging.getLogger("relay")
 
 _SAME_WISH = 1.0
-_GC_THRESHOLDS = (20_000, 20, 50)
-"""What a request leaves behind is mostly freed by its counts; cycles are few, and may wait a little longer."""
+
+
+Relay: TypeAlias = AbstractAsyncContextManager[App] | AbstractAsyncContextManager[Supervisor]
+"""One that runs inside an `async with`, in one process or in several."""
 
 
 @click.command()
@@ -45,11 +49,17 @@ _GC_THRESHOLDS = (20_000, 20, 50)
     show_default=True,
     help="What is logged.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that share the port and the store, for several cores; without it, gateway.workers.",
+)
 @click.option("--watch/--no-watch", default=True, show_default=True, help="Read the configuration when it changes.")
 def serve(
     config_path: Path,
     log_format: Literal["auto", "json", "text"],
     log_level: str,
+    workers: int | None,
     watch: bool,  # noqa: FBT001 - click calls it
 ) -> None:
     """Run the relay: take webhooks in, deliver them, answer monitoring.
@@ -64,13 +74,20 @@ def serve(
       relay serve -c /etc/relay/relay.yaml --log-format json
     """
     config = load_config(config_path)
-    style: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
+    fitting: Literal["json", "text"] = "text" if sys.stderr.isatty() else "json"
     telemetry = Telemetry()
-    listener = logs.start(style if log_format == "auto" else log_format, log_level, on_drop=telemetry.log_dropped)
+    style = fitting if log_format == "auto" else log_format
+    count = workers or config.gateway.workers
+    listener = logs.start(style, log_level, on_drop=telemetry.log_dropped, beside_others=count > 1)
+    relay: Relay = (
+        running(config, telemetry=telemetry)
+        if count == 1
+        else supervising(config, workers=count, telemetry=telemetry, log_style=style, log_level=log_level)
+    )
     written = True
     try:
         try:
-            code = _run(config, config_path, telemetry, watch=watch)
+            code = _run(relay, config_path, watch=watch)
         finally:
             written = logs.stop(listener)  # what was logged is written before anything else is said
     except RelayError as error:
@@ -80,31 +97,27 @@ def serve(
     raise SystemExit(code)
 
 
-def _run(config: Config, config_path: Path, telemetry: Telemetry, *, watch: bool) -> int:
+def _run(relay: Relay, config_path: Path, *, watch: bool) -> int:
     import uvloop  # noqa: PLC0415 - only the server needs it, and the other commands start faster without
 
-    return uvloop.run(_serve(config, config_path, telemetry, watch=watch))
+    return uvloop.run(_serve(relay, config_path, watch=watch))
 
 
-async def _serve(config: Config, config_path: Path, telemetry: Telemetry, *, watch: bool) -> int:
-    stopping = asyncio.Event()
+async def _serve(relay: Relay, config_path: Path, *, watch: bool) -> int:
     loop = asyncio.get_running_loop()
-    stop_signal = _StopSignal(stopping)
+    stop_signal = _StopSignal()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_signal)
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
-    async with running(config, telemetry=telemetry) as app:
+    async with relay as app:
+        stop_signal.at_once = app.kill
         reloader = Reloader(app, config_path, os.environ, asked=asked, watch=watch)
         reloading = asyncio.create_task(reloader.run())
-        gc.collect()
-        gc.freeze()  # what is there now stays: looking through all of it again and again is a tenth of each request
-        gc.set_threshold(*_GC_THRESHOLDS)
-        log.info(
-            "relay.listening",
-            extra={"version": __version__, "gateway": str(app.gateway_address), "admin": str(app.admin_address)},
-        )
-        stop = asyncio.create_task(stopping.wait())
+        freeze()
+        where = {"gateway": str(app.gateway_address), "admin": str(app.admin_address)}
+        log.info("relay.listening", extra={"version": __version__, **where, **app.about})
+        stop = asyncio.create_task(stop_signal.given.wait())
         failed = asyncio.create_task(app.failed())
         await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -124,13 +137,16 @@ class _StopSignal:
     One that follows within a second is the same wish: `timeout`, and a terminal with `make` in it, send theirs twice.
     """
 
-    def __init__(self, stopping: asyncio.Event) -> None:
-        self._stopping = stopping
+    def __init__(self) -> None:
+        self.given = asyncio.Event()
+        self.at_once: Callable[[], None] = lambda: None
+        """Ends the other processes that there are."""
         self._first = 0.0
 
     def __call__(self) -> None:
-        if not self._stopping.is_set():
+        if not self.given.is_set():
             self._first = monotonic()
-            self._stopping.set()
+            self.given.set()
         elif monotonic() - self._first > _SAME_WISH:
+            self.at_once()
             os._exit(0)

@@ -18,11 +18,21 @@ def sqlite_path(url: str) -> Path | None:
     )
 
 
-async def open_store(url: str, *, create: bool = True, min_free: int = 0) -> Store:
+async def open_store(
+    url: str,
+    *,
+    create: bool = True,
+    min_free: int = 0,
+    owner: str | None = None,
+    upkeep: bool = True,
+    takes_turns: bool = False,
+) -> Store:
     """Open the store that the URL names and bring its schema up to date.
 
     `create=False` is for tools that look at an existing store. With less than `min_free` bytes of free space where a
-    file is, it accepts no event.
+    file is, it accepts no event. `owner` is the name under which leases are held, a new one unless it is given.
+    `upkeep=False` leaves to another process what has to be done by one for all; `takes_turns` is for processes that
+    write all the time beside each other.
 
     Raises:
         StartError: it cannot be opened; the message says what to do.
@@ -30,7 +40,9 @@ async def open_store(url: str, *, create: bool = True, min_free: int = 0) -> Sto
     """
     path = sqlite_path(url)
     if path is not None:
-        return await SqliteStore.open(path, create=create, min_free=min_free)
+        return await SqliteStore.open(
+            path, create=create, min_free=min_free, owner=owner, moves_log=upkeep, takes_turns=takes_turns
+        )
     raise _unknown(url)
 
 

@@ -115,6 +115,9 @@ class Telemetry:
         self._config_info = self._gauge("config_info", "1 for the configuration in force", "hash")
         self._reloads = self._counter("config_reloads", "Attempts to put another configuration in force", "result")
         self._reload = self._gauge("config_last_reload_successful", "1 if the last reload was applied")
+        self._workers = self._gauge("workers", "Processes that take webhooks in")
+        self._workers.set(1)
+        self._restarts_of_workers = self._counter("worker_restarts", "Times that a worker died and was replaced")
         self._gauge("build_info", "1 for the running version", "version").labels(__version__).set(1)
         self._backlog_sinks: set[str] = set()
         self._closed_sinks: set[str] = set()
@@ -349,6 +352,14 @@ class Telemetry:
         self._config_info.labels(config_hash).set(1)
         self._reload.set(1)
         log.info("config.applied", extra={"hash": config_hash})
+
+    def workers(self, count: int) -> None:
+        """So many processes take webhooks in."""
+        self._workers.set(count)
+
+    def worker_restarted(self) -> None:
+        """A worker died, and another takes its place."""
+        self._restarts_of_workers.inc()
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, namespace="relay", registry=self.registry)

@@ -14,7 +14,7 @@ from random import SystemRandom
 import pytest
 
 from tests.crash.frozen import EVENTS, freeze_once
-from tests.crash.harness import run, run_copies, run_point, run_stops
+from tests.crash.harness import run, run_copies, run_point, run_stops, run_workers
 from tests.crash.history import problems
 from tests.crash.points import POINTS
 from tests.crash.process import IN_FLIGHT, ORDERED
@@ -47,6 +47,13 @@ async def test_no_kill_at_a_named_point_loses_an_acknowledged_event(tmp_path: Pa
     history, found = await run_point(tmp_path, point=point, times=3, seed=seed)
     assert found == []
     assert history.acknowledged >= 20, history.summary(ordered=ORDERED)
+
+
+async def test_no_kill_of_a_worker_or_of_the_supervisor_loses_an_acknowledged_event(tmp_path: Path, seed: int) -> None:
+    history, found = await run_workers(tmp_path, workers=2, kills=2, seed=seed)
+    assert found == []
+    assert history.kills == 3
+    assert history.acknowledged >= 100, history.summary(ordered=ORDERED)
 
 
 async def test_a_relay_that_is_asked_to_end_under_load_ends_in_order_and_loses_nothing(

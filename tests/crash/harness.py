@@ -78,12 +78,21 @@ class Stage:
     async def loaded(self, relay: RelayProcess, *, more: int) -> None:
         """Return when so many more events are acknowledged."""
         wanted = self.history.acknowledged + more
-        self._senders.go_on(await relay.address())
+        address = await relay.address()
 
         async def enough() -> bool:
+            self._senders.go_on(address)  # again: one of several workers that dies takes connections with it
             return self.history.acknowledged >= wanted
 
         await until(enough, f"{more} more acknowledged events", timeout=_SOON)
+
+    async def logged(self, relay: RelayProcess, moment: str, count: int) -> None:
+        """Return when it has said this so often."""
+
+        async def often() -> bool:
+            return relay.moments[moment] >= count
+
+        await until(often, f"{count} times {moment}", timeout=_SOON)
 
     async def killed(self, relay: RelayProcess) -> None:
         await relay.kill()
@@ -243,6 +252,26 @@ async def run_stops(folder: Path, *, times: int, seed: int) -> tuple[History, li
                 await at.stopped(relay)
             finally:
                 await relay.gone()
+        await at.drain()
+        return at.history, at.problems()
+
+
+async def run_workers(folder: Path, *, workers: int, kills: int, seed: int) -> tuple[History, list[str]]:
+    """Kill so many workers of a relay under load, one after the other, and at last the supervisor; then a relay of one
+    process makes good what waits."""
+    rng = Random(seed)
+    async with stage(folder, rng) as at:
+        relay = await at.start(WHOLE, command=(*SERVE, "--workers", str(workers)))
+        try:
+            for count in range(1, kills + 1):
+                await at.loaded(relay, more=_SOME)
+                relay.kill_worker(rng.randint(1, workers))
+                at.history.kills += 1
+                await at.loaded(relay, more=_SOME)  # the others go on, and the new one joins them
+                await at.logged(relay, "worker.begun", workers + count)
+            await at.loaded(relay, more=_SOME)
+        finally:
+            await at.killed(relay)
         await at.drain()
         return at.history, at.problems()
 

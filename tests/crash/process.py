@@ -76,6 +76,8 @@ class RelayProcess:
         self._last_lines: deque[bytes] = deque(maxlen=20)
         self.moments: Counter[str] = Counter()
         """What it has logged, and how often."""
+        self._workers: dict[int, int] = {}
+        """The process of each worker, where it has any."""
         self._listening: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None]
 
@@ -113,6 +115,10 @@ class RelayProcess:
             self._process.kill()
         await self.ended()
         assert ended_before is None, f"the relay ended by itself with {ended_before}: {self.told()}"
+
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL to one of its workers, which must be alive."""
+        os.kill(self._workers[number], signal.SIGKILL)
 
     async def stop(self) -> None:
         """SIGTERM; it must end in order."""
@@ -161,6 +167,8 @@ class RelayProcess:
         except orjson.JSONDecodeError:  # a traceback, or what a kill has cut off
             return
         self.moments[logged["moment"]] += 1
+        if logged["moment"] == "worker.begun":
+            self._workers[logged["worker"]] = logged["pid"]
         if logged["moment"] == "relay.listening" and not self._listening.done():
             self._listening.set_result(logged)
 

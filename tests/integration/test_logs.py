@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +23,7 @@ from relay import logs
 from relay.app import running
 from relay.config import load
 from relay.telemetry import Telemetry
+from tests.acceptance.process import environment
 from tests.running import payload, samples, sender, write_config
 
 HOSTILE = "a\x1b[31mb\r\nc\u202ed \x9b2J\x00"
@@ -49,6 +54,51 @@ def test_json_lines_survive_anything(capsys: pytest.CaptureFixture[str]) -> None
     assert (read["level"], read["moment"], read["meeting"], read["number"]) == ("info", "event.accepted", HOSTILE, 7)
     assert read["at"] == "2026-01-02 00:00:00+00:00"
     assert datetime.fromisoformat(read["time"]).tzinfo is not None
+
+
+def test_each_line_of_a_worker_bears_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = logs.start("json", "info", worker=3)
+    log.info("event.accepted", extra={"meeting": "m-1"})
+    listener.stop()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (json.loads(line)["worker"], json.loads(line)["meeting"]) == (3, "m-1")
+
+
+def test_the_lines_of_several_processes_stay_whole() -> None:
+    """A pipe mixes what is written at once only where that is more than a block of it."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # full at once, so that each waits for room all the time
+    program = (
+        "import logging, sys; from relay import logs\n"
+        "listener = logs.start('json', 'info', worker=int(sys.argv[1]), beside_others=True)\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for _ in range(500): logging.getLogger('relay').info('x', extra={'pad': 'y' * 700})\n"
+        "listener.stop()"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            env=environment(),
+        )
+        for number in range(2)
+    ]
+    os.close(writing)
+    for process in processes:  # both at the same time, into a pipe that is soon full
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    with os.fdopen(reading, "rb") as stream:
+        workers = Counter(json.loads(line)["worker"] for line in stream)
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert workers == {0: 500, 1: 500}
 
 
 def test_text_lines_cannot_touch_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,11 +154,11 @@ def test_levels_are_kept_and_chatter_is_not(capsys: pytest.CaptureFixture[str]) 
 
 def test_nothing_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     listener = logs.start("json", "info")
-    for number in range(2000):
+    for number in range(500):
         log.info("event.accepted", extra={"number": number})
     listener.stop()
     numbers = [json.loads(line)["number"] for line in capsys.readouterr().err.splitlines()]
-    assert numbers == list(range(2000))
+    assert numbers == list(range(500))
 
 
 def test_a_reader_that_hangs_costs_lines_and_they_are_counted() -> None:

@@ -34,6 +34,7 @@ from relay.stores.sqlite.pace import paces
 from relay.stores.sqlite.presence import Presence
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.rows import from_micros, to_micros
+from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer
 
@@ -47,29 +48,53 @@ def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) ->
 class SqliteStore:
     """A `Store` in one file. Open it with `open`, in the event loop that will use it."""
 
-    def __init__(self, path: Path, writing: apsw.Connection, reading: apsw.Connection, room: Room) -> None:
+    def __init__(
+        self,
+        path: Path,
+        writing: apsw.Connection,
+        reading: apsw.Connection,
+        room: Room,
+        *,
+        owner: str | None = None,
+        moves_log: bool = True,
+        takes_turns: bool = False,
+    ) -> None:
         self._path = path
         self._room = room
         self._closed = False
-        self._owner = new_owner()
+        self._owner = owner or new_owner()
         self._presence: Presence | None = None
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []
-        self._writer = Writer(writing, on_commit=self._committed)
-        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer)
+        # One for each thread: those of one file would let both pass.
+        turns = Turns(path) if takes_turns else None
+        self._turns = Turns(path) if takes_turns else None
+        self._writer = Writer(writing, on_commit=self._committed, turns=turns)
+        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log, turns=self._turns)
 
     @classmethod
     async def open(
-        cls, path: Path, *, create: bool = True, min_free: int = 0, measured_by: FreeBytes = free_bytes
+        cls,
+        path: Path,
+        *,
+        create: bool = True,
+        min_free: int = 0,
+        measured_by: FreeBytes = free_bytes,
+        owner: str | None = None,
+        moves_log: bool = True,
+        takes_turns: bool = False,
     ) -> SqliteStore:
         """Open or create the file; raises StartError or StoreUnusable. With less than `min_free` bytes of free space
-        no event is accepted."""
+        no event is accepted. Without `moves_log` another process does the checkpoints; with `takes_turns` it
+        leaves others their turn to write, who must do the same."""
         writing = await asyncio.to_thread(open_file, path, create=create)
         room = Room(path.parent, min_free=min_free, measured_by=measured_by)
         await asyncio.to_thread(room.measure)
-        return cls(path, writing, await asyncio.to_thread(connect, path), room)
+        reading = await asyncio.to_thread(connect, path)
+        takes_turns = takes_turns or (not create and Turns.are_taken(path))  # a tool stands in the queue as well
+        return cls(path, writing, reading, room, owner=owner, moves_log=moves_log, takes_turns=takes_turns)
 
     # Intake
 
@@ -115,6 +140,10 @@ class SqliteStore:
             return
         finally:
             hint.clear()
+
+    def wake(self, sink: str) -> None:
+        """See `Store.wake`."""
+        self._hint(sink).set()
 
     async def next_due(self, sink: str) -> datetime | None:
         """See `Outbox.next_due`."""
@@ -247,6 +276,10 @@ class SqliteStore:
                 return 0
             return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
 
+    async def release(self, owner: str, *, now: datetime) -> int:
+        """See `Store.release`."""
+        return await self._writer.submit(partial(outbox.release, now=to_micros(now), owner=owner))
+
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         at, wait = to_micros(now), longest // timedelta(microseconds=1)
@@ -295,6 +328,8 @@ class SqliteStore:
         await self._writer.close()
         await asyncio.to_thread(self._reader.shutdown)
         self._reading.close()
+        if self._turns is not None:
+            self._turns.close()
         if self._presence is not None:
             self._presence.leave()
             self._presence = None

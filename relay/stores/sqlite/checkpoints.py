@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import apsw
 
 from relay.records import Checkpoint
 from relay.stores.sqlite.connection import BUSY_TIMEOUT_MS
+from relay.stores.sqlite.turns import Turns
 
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes of log above which it is begun anew, for which writers wait a moment: under load they never leave it a gap."""
@@ -24,16 +26,22 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def checkpoint(connection: apsw.Connection, path: Path, *, short_of_room: bool = False) -> Checkpoint:
+def checkpoint(
+    connection: apsw.Connection, path: Path, *, short_of_room: bool = False, turns: Turns | None = None
+) -> Checkpoint:
     """Move what can be moved. BUSY: somebody still reads what is old, so the log grows until he ends.
 
-    Where the disk is nearly full, a log that holds nothing any more gives its room back.
+    Where the disk is nearly full, a log that holds nothing any more gives its room back. With `turns` other processes
+    write all the time, and the log is begun anew when it is our turn.
     """
     frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     if moved < frames:
         return Checkpoint.BUSY
     limit = 0 if short_of_room else LOG_LIMIT
-    return _begin_log_anew(connection) if log_bytes(path) > limit else Checkpoint.OK
+    if log_bytes(path) <= limit:
+        return Checkpoint.OK
+    with turns or nullcontext():
+        return _begin_log_anew(connection)
 
 
 def _begin_log_anew(connection: apsw.Connection) -> Checkpoint:

@@ -58,10 +58,12 @@ SELECT min(due_at) FROM (
     SELECT min(due_at) FROM delivery WHERE sink = ?1 AND state = 'pending' AND replay > 0 AND due_at IS NOT NULL)"""
 # At once. But what was interrupted again and again may be what kills us, and must not always be in the company of the
 # same others, or they die with it: after three begun attempts each comes back at a moment of its own, within 5 s.
-_RECOVER = """
+_GIVE_BACK = """
 UPDATE delivery
    SET due_at = min(due_at, ?1 + iif(tries > 2, abs(random()) % 5000000, 0)), owner = NULL
- WHERE owner IS NOT NULL AND owner <> ?2"""
+ WHERE {whose}"""
+_RECOVER = _GIVE_BACK.format(whose="owner IS NOT NULL AND owner <> ?2")
+_RELEASE = _GIVE_BACK.format(whose="owner = ?2")
 _LATER = """
 SELECT id FROM delivery WHERE sink = :sink AND state = 'pending' AND replay = 0 AND due_at > :latest AND owner IS NULL
 UNION ALL
@@ -111,6 +113,12 @@ def next_due(connection: apsw.Connection, sink: str) -> int | None:
 def recover(connection: apsw.Connection, *, now: int, owner: str) -> int:
     """Give back what others than this owner hold; how many that were."""
     connection.execute(_RECOVER, (now, owner))
+    return connection.changes()
+
+
+def release(connection: apsw.Connection, *, now: int, owner: str) -> int:
+    """Give back what this owner, who is gone, held; how many that were."""
+    connection.execute(_RELEASE, (now, owner))
     return connection.changes()
 
 

@@ -14,6 +14,7 @@ from relay.errors import StoreUnavailable
 from relay.records import Checkpoint
 from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
 from relay.stores.sqlite.room import Room, probe
+from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.writer import Writer
 
 Read: TypeAlias = Callable[[Callable[[apsw.Connection], Checkpoint]], Awaitable[Checkpoint]]
@@ -26,13 +27,25 @@ _MEASURE_EVERY = 0.5
 class Upkeep:
     """Goes on until it is ended."""
 
-    def __init__(self, path: Path, room: Room, *, read: Read, writer: Writer) -> None:
+    def __init__(
+        self,
+        path: Path,
+        room: Room,
+        *,
+        read: Read,
+        writer: Writer,
+        moves_log: bool = True,
+        turns: Turns | None = None,
+    ) -> None:
+        """Without `moves_log` another process moves it, and here it is looked at only."""
         self.log_bytes = log_bytes(path)
         self.listeners: list[Callable[[Checkpoint], None]] = []
         self._path = path
         self._room = room
         self._read = read
         self._writer = writer
+        self._moves_log = moves_log
+        self._turns = turns
         self._tasks = [
             asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
             asyncio.create_task(self._measure_regularly(), name="store-room"),
@@ -47,7 +60,9 @@ class Upkeep:
     def checkpoint(self, connection: apsw.Connection) -> Checkpoint:
         """Move the log, and look what that has left."""
         try:
-            return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle))
+            if not self._moves_log:
+                return Checkpoint.OK
+            return checkpoint(connection, self._path, short_of_room=bool(self._room.obstacle), turns=self._turns)
         finally:
             self.log_bytes = log_bytes(self._path)
             self._room.inside = connection.pragma("freelist_count") * connection.pragma("page_size")
@@ -63,7 +78,7 @@ class Upkeep:
                     self._writer.give_up(error)
             except OSError:  # the log could not be looked at; it is at the next turn
                 ended = Checkpoint.FAILED
-            for listener in self.listeners:
+            for listener in self.listeners if self._moves_log else ():
                 listener(ended)
 
     async def _measure_regularly(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -20,6 +21,7 @@ import apsw
 
 from relay.errors import StoreUnavailable
 from relay.stores.sqlite.connection import classify
+from relay.stores.sqlite.turns import Turns
 
 T = TypeVar("T")
 Together: TypeAlias = Callable[[apsw.Connection, Sequence[Any]], Sequence[Any]]
@@ -55,10 +57,18 @@ class Work(Generic[T]):
 class Writer:
     """Owns the write connection and its thread."""
 
-    def __init__(self, connection: apsw.Connection, *, on_commit: Callable[[float], None] | None = None) -> None:
-        """`on_commit` is told the seconds that each commit took that changed something, in the event loop."""
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        on_commit: Callable[[float], None] | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        """`on_commit` is told the seconds that each commit took that changed something, in the event loop. `turns` are
+        taken with other processes, and closed with the writer."""
         self._connection = connection
         self._on_commit = on_commit
+        self._turns = turns
         self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._broken: StoreUnavailable | None = None
@@ -120,8 +130,9 @@ class Writer:
         group: list[Work[Any]] = []
         try:
             while (first := self._queue.get()) is not None:
-                group, stopping = self._drain(first)
-                self._commit(group)
+                with self._turns or nullcontext():  # what comes while it waits for its turn is done in it
+                    group, stopping = self._drain(first)
+                    self._commit(group)
                 if stopping or self._broken is not None:
                     break
         except BaseException as error:  # noqa: BLE001 - whatever killed the thread, those who wait must be told
@@ -132,6 +143,8 @@ class Writer:
             self._close_connection()
 
     def _close_connection(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
         try:
             self._connection.close()
         except apsw.Error as error:  # what was committed is in the log; the next start recovers it
