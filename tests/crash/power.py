@@ -174,7 +174,7 @@ async def _send(writer: Writer, events: Iterator[int], answered: list[str], *, a
         if number % 5 == 4:
             now = NOON
             claimed = await writer.submit(
-                partial(outbox.claim, sink="crm", limit=3, now=now, lease=_LEASE, owner="power")
+                partial(outbox.claim, sink="crm", limit=3, newest=0, now=now, lease=_LEASE, owner="power")
             )
             results = [(delivery, Delivered(receipt="200")) for delivery in claimed]
             await writer.submit(partial(outbox.settle, results=results, now=now))

@@ -35,7 +35,7 @@ def failing_sync(*, lasting: bool) -> None:
     may be open: the one that writes. What is read comes from an empty store."""
     vfs = FailingVfs()
 
-    async def open_store(path: Path, *, create: bool = True, min_free: int = 0) -> SqliteStore:
+    async def open_store(path: Path, *, create: bool = True, min_free: int = 0, **_: object) -> SqliteStore:
         open_file(path, create=create).close()
         connection = connect(path, vfs=NAME, exclusive=True)
         vfs.arm("sync", at=SYNCS_BEFORE, lasting=lasting)
@@ -44,7 +44,7 @@ def failing_sync(*, lasting: bool) -> None:
             reading.execute(step.sql)
         return SqliteStore(path, connection, reading, Room(path.parent, min_free=min_free))
 
-    SqliteStore.open = staticmethod(open_store)  # type: ignore[method-assign, assignment]
+    SqliteStore.open = staticmethod(open_store)  # type: ignore[method-assign]
 
 
 def deadly_event() -> None:
