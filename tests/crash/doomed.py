@@ -57,7 +57,7 @@ def prepare(plan: Plan) -> None:
         vars(relay.gate)["BREAKER_WAIT"] = _QUICK
     if plan.lease is not None:
         wrap(LaneOptions, "lease", lambda _: property(lambda _: plan.lease))
-        # The product's own lasts for three attempts; in one that is shorter than an attempt, it shall begin all the same.
+        # The product's own last for three attempts; in one that is shorter, an attempt shall begin all the same.
         wrap(Leases, "lasts", lambda _: lambda *_: True)
     if plan.broken:
         BROKEN[plan.broken]()
