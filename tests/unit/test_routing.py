@@ -187,6 +187,14 @@ def test_an_explanation_says_what_a_condition_saw() -> None:
     assert explained["uploaded"].saw == explained["ended"].saw == {}
 
 
+def test_of_types_without_end_only_some_are_remembered_and_all_are_matched() -> None:
+    routes = table(route("numbered", events=("odd.*",)), route("rest", to=("other",), fallback=True))
+    for number in range(300):
+        assert pairs(routes.match(event(type=f"odd.{number}"))) == [("numbered", "a-sink")]
+        assert pairs(routes.match(event(type=f"even.{number}"))) == [("rest", "other")]
+    assert len(routes._fitting) == 256
+
+
 def test_no_match_is_an_answer() -> None:
     assert table().match(event()) == []
     assert table().explain(event()) == []
