@@ -31,7 +31,7 @@ _FAILURES = (NotRunning, TimeoutError, SubprocessError)
 def measure(names: Sequence[str], settings: Settings, *, command: str) -> Report:
     """Run these scenarios, one after the other."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    tool, cores, began, started = wrk.fetch(), Cores.choose(), datetime.now(UTC), monotonic()
+    tool, cores, began, started = wrk.WRK.fetch(), Cores.choose(), datetime.now(UTC), monotonic()
     found, missing, surroundings = [], {}, machine(BUILD)
     cores.watch()
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="run-") as folder:

@@ -69,7 +69,7 @@ def soak(events: int, place: Place) -> Sequence[Look]:
         told = folder / "tasks"
         start = relay(sink, to=folder, module=("bench.watched", str(told)), retention=_RETENTION)
         server = stack.enter_context(start(place))
-        looks, began, tool = list[Look](), monotonic(), wrk.fetch()
+        looks, began, tool = list[Look](), monotonic(), wrk.WRK.fetch()
         while not looks or looks[-1].events < events:
             wrk.post(tool, server.url, place.pool, seconds=_LAP)
             drained(receiver.count, accepted(server), server)

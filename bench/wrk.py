@@ -1,15 +1,11 @@
 """wrk, the closed loop: so many connections, each of which posts its next webhook as soon as it has an answer.
 
-The one on the path, or the one out of Debian's package, unpacked and not installed: `python -m bench.wrk` fetches it.
+`python -m bench.wrk` fetches it.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-import tempfile
 from itertools import count
 from pathlib import Path
 
@@ -17,21 +13,16 @@ import orjson
 
 from bench.pool import Pool
 from relay.model import value
+from tests.debian import Program
 
-FOLDER = Path.home() / ".cache" / "dyte-relay" / "wrk"
+WRK = Program(name="wrk", package="wrk", hint="install it")
 CONNECTIONS = 64
-_UNPACKED = FOLDER / "usr" / "bin" / "wrk"
 _SCRIPT = Path(__file__).with_name("load.lua")
-_SECONDS = 300
 _SPARE = 30.0
 """Seconds that wrk may take beyond its time."""
 _LAPS = 4096
 """More often than this no run goes through the pool."""
 _runs = count(1)
-
-
-class NoWrk(Exception):
-    """It is not here, and cannot be had."""
 
 
 @value
@@ -70,37 +61,5 @@ def post(wrk: Path, url: str, pool: Pool, *, seconds: float, connections: int = 
     )
 
 
-def find() -> Path:
-    """Where wrk is."""
-    found = shutil.which("wrk")
-    if found is not None:
-        return Path(found)
-    if _UNPACKED.exists():
-        return _UNPACKED
-    raise NoWrk("no wrk: install it, or `make wrk` on Debian")
-
-
-def fetch() -> Path:
-    """Fetch it, unless it is here."""
-    try:
-        return find()
-    except NoWrk:
-        pass
-    apt_get, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
-    if apt_get is None or dpkg is None:
-        raise NoWrk("no wrk, and no Debian to fetch it from: install wrk")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="relay-wrk-") as folder:
-        if os.geteuid() == 0:
-            subprocess.run([apt_get, "-qq", "update"], check=True, timeout=_SECONDS)
-        subprocess.run([apt_get, "-qq", "download", "wrk"], check=True, timeout=_SECONDS, cwd=folder)
-        [package] = Path(folder).glob("wrk_*.deb")
-        subprocess.run([dpkg, "-x", str(package), str(FOLDER)], check=True, timeout=_SECONDS)
-    return find()
-
-
 if __name__ == "__main__":
-    try:
-        sys.stdout.write(f"{fetch()}\n")
-    except (NoWrk, subprocess.SubprocessError) as error:
-        sys.exit(str(error))
+    WRK.main()

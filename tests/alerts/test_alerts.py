@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from relay.telemetry import Telemetry
-from tests.alerts.promtool import NoPromtool, find
+from tests.alerts.promtool import PROMTOOL
+from tests.debian import NoProgram
 
 ALERTS = Path(__file__).parents[2] / "config" / "prometheus" / "alerts.yml"
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
@@ -98,8 +99,8 @@ FAULTS: dict[str, list[dict[str, str]]] = {
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     try:
-        return find()
-    except NoPromtool as error:
+        return PROMTOOL.find()
+    except NoProgram as error:
         if os.environ.get("CI"):
             pytest.fail(f"where CI is set, the tests need it: {error}", pytrace=False)
         pytest.skip(str(error))
