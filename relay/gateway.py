@@ -180,18 +180,17 @@ class Answer:
     def response(self, request: web.BaseRequest) -> web.StreamResponse:
         """The HTTP response."""
         status = _STATUS.get(self.outcome, 503)
-        if status == 200 and not self.close and Reply.fits(request):
-            return Reply(
-                request, _HEAD, b'{"status":"%s","id":"%s"}' % (self.outcome.encode(), str(self.event_id).encode())
-            )
-        body = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
+        if status == 200 and self.event_id is not None and not self.close and Reply.fits(request):
+            body = b'{"status":"%s","id":"%s"}' % (self.outcome.encode(), self.event_id.encode())
+            return Reply(request, _HEAD, body)
+        told = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
         headers = {"server": SERVER_NAME}
         if status == 503:
             headers["retry-after"] = RETRY_AFTER
         if status == 405:
             headers["allow"] = "POST"
         response = web.Response(
-            body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
+            body=orjson.dumps(told), status=status, headers=headers, content_type="application/json"
         )
         if self.close:
             response.force_close()

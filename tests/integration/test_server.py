@@ -6,7 +6,9 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 
+import orjson
 import pytest
 
 from relay.gateway import GatewayOptions
@@ -246,3 +248,35 @@ async def test_no_answer_names_a_version() -> None:
     async with gateway_running(ScriptedIntake()) as gateway:
         for found in (await gateway.post(payload()), await gateway.request("GET", "/x")):
             assert found.headers["server"] == "dyte-relay"
+
+
+# The usual answer
+
+
+def parsed(whole: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """Status line, headers in lower case, body."""
+    head, _, body = whole.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    pairs = [line.split(b": ", 1) for line in lines]
+    return status, {name.lower(): value for name, value in pairs}, body
+
+
+async def test_the_answer_in_one_piece_is_what_aiohttp_writes() -> None:
+    async with gateway_running(ScriptedIntake()) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(webhook("one") + webhook("two"))
+            usual = [parsed(await answer(reader)) for _ in range(2)]
+        async with connected(gateway) as (reader, writer):
+            writer.write(webhook("three").replace(b"host: relay", b"host: relay\r\nconnection: close"))
+            status, headers, body = parsed(await answer(reader))
+            assert await end(reader) == b""
+    assert headers.pop(b"connection") == b"close"
+    for got_status, got_headers, got_body in usual:
+        assert got_status == status
+        assert got_headers.keys() == headers.keys()
+        assert {name: got_headers[name] for name in headers if name != b"date"} == {
+            name: value for name, value in headers.items() if name != b"date"
+        }
+        assert parsedate_to_datetime(got_headers[b"date"].decode()).tzinfo is not None
+        assert len(got_body) == len(body) == int(headers[b"content-length"])
+        assert orjson.loads(got_body).keys() == orjson.loads(body).keys()

@@ -1,6 +1,6 @@
 """Accepting: the event, its mark and its deliveries, in the caller's transaction.
 
-Nearly always nothing of a group was seen before; then each table is asked and written once for all of them (`_new`).
+Nearly always nothing of a group was seen before (`_new`), and each table is asked and written once for all of them.
 Where anything may have been, one is accepted after the other.
 """
 
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import apsw
 
-from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState, Target
+from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState
 from relay.stores.sqlite.rows import Row, headers_text, to_micros
 
 _LARGEST_CHUNK = 32
@@ -31,31 +31,32 @@ _OTHER_BODY = "SELECT 1 FROM mark WHERE source = ? AND webhook_id = ? AND uuid =
 # which costs more than all the rest of accepting.
 _SAME_BODY = """
 SELECT seen_at, event_id FROM mark WHERE body_hash = ? AND seen_at >= ? AND source = ? AND webhook_id = ?"""
-_EVENT = """
+# Over any number of rows of values:
+_SEEN = """
+SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark
+ WHERE source = given.column1 AND webhook_id = given.column2 AND uuid = given.column3 LIMIT 1"""
+_SEEN_BODY = "SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark WHERE body_hash = given.column1 LIMIT 1"
+_EVENTS = """
 INSERT INTO event (id, source, type, state, detail, received_at, webhook_id, uuid, meeting, session, organization,
                    stream, defect, headers, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"""
-_DELIVERY = "INSERT INTO delivery (event, route, sink, state, due_at, config) VALUES (?, ?, ?, 'pending', ?, ?)"
-_ORDERED_DELIVERY = """
-INSERT INTO delivery (event, route, sink, order_key, state, due_at, config)
-VALUES (?1, ?2, ?3, ?4, 'pending',
-        CASE WHEN EXISTS (SELECT 1 FROM delivery
-                           WHERE sink = ?3 AND order_key = ?4 AND state = 'pending' AND replay = 0)
-             THEN NULL ELSE ?5 END, ?6)"""
+VALUES {rows}"""
+_MARKS = "INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES {rows}"
+_DELIVERIES = """
+INSERT INTO delivery (event, route, sink, order_key, state, due_at, config) VALUES {rows}"""
+_BUSY = """
+SELECT column1, column2 FROM (VALUES {rows}) AS given
+ WHERE EXISTS (SELECT 1 FROM delivery
+                WHERE sink = given.column1 AND order_key = given.column2 AND state = 'pending' AND replay = 0)"""
 
 
 def accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
     """Write admissions, but those whose events are duplicates."""
     identities = [_identity(admission.event) for admission in admissions]
     if len(admissions) > 1 and _new(connection, admissions, identities):
-        sequences = _insert_events(connection, admissions)
         _insert_marks(connection, admissions, identities)
-        _insert_deliveries(connection, admissions, sequences)
+        _insert(connection, admissions)
         return [Acceptance(event_id=admission.event.id) for admission in admissions]
     return [_accept(connection, *each) for each in zip(admissions, identities, strict=True)]
-
-
-# One after the other
 
 
 def _identity(event: Event) -> _Identity:
@@ -76,9 +77,7 @@ def _accept(connection: apsw.Connection, admission: Admission, identity: _Identi
     if repeated is not None:
         return Acceptance(event_id=repeated[0], duplicate=DuplicateKind.BODY)
     conflict = event.uuid is not None and connection.execute(_OTHER_BODY, identity).get is not None
-    sequence = _insert_event(connection, admission)
-    for target in admission.targets:
-        _insert_delivery(connection, sequence, target, seen_at, admission.config)
+    _insert(connection, [admission])
     return Acceptance(event_id=event.id, conflict=conflict)
 
 
@@ -94,9 +93,22 @@ def _repeated_body(connection: apsw.Connection, event: Event, body_hash: bytes, 
     return event_id, seen_at
 
 
-def _insert_event(connection: apsw.Connection, admission: Admission) -> int:
-    sequence: int = connection.execute(_EVENT, _event_row(admission)).get
-    return sequence
+def _new(connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]) -> bool:
+    """Whether surely none of these was seen before, neither in the store nor among themselves."""
+    senders = [identity[:3] for identity in identities]
+    watched = [(mark[3],) for mark, each in zip(identities, admissions, strict=True) if each.replay_window]
+    # A body that may not repeat is compared with all: also with one that may.
+    bodies = [mark[3] for mark in identities]
+    if len(set(senders)) < len(senders) or (watched and len(set(bodies)) < len(bodies)):
+        return False
+    return not any(_ask(connection, _SEEN, senders)) and not any(_ask(connection, _SEEN_BODY, watched))
+
+
+def _insert(connection: apsw.Connection, admissions: Sequence[Admission]) -> None:
+    """Write events that are new, and their deliveries."""
+    _write(connection, _EVENTS, [_event_row(admission) for admission in admissions])
+    last = connection.last_insert_rowid()  # within a transaction rows are numbered without a gap
+    _insert_deliveries(connection, admissions, range(last - len(admissions) + 1, last + 1))
 
 
 def _event_row(admission: Admission) -> Row:
@@ -124,52 +136,6 @@ def _event_row(admission: Admission) -> Row:
     )
 
 
-def _insert_delivery(connection: apsw.Connection, sequence: int, target: Target, due_at: int, config: str) -> None:
-    if target.order_key is None:
-        connection.execute(_DELIVERY, (sequence, target.route, target.sink, due_at, config))
-    else:
-        connection.execute(_ORDERED_DELIVERY, (sequence, target.route, target.sink, target.order_key, due_at, config))
-
-
-# All at once
-
-_SEEN = """
-SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark
- WHERE source = given.column1 AND webhook_id = given.column2 AND uuid = given.column3 LIMIT 1"""
-_SEEN_BODY = "SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark WHERE body_hash = given.column1 LIMIT 1"
-_EVENTS = """
-INSERT INTO event (id, source, type, state, detail, received_at, webhook_id, uuid, meeting, session, organization,
-                   stream, defect, headers, body)
-VALUES {rows}"""
-_MARKS = "INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES {rows}"
-_DELIVERIES = """
-INSERT INTO delivery (event, route, sink, order_key, state, due_at, config) VALUES {rows}"""
-_BUSY = """
-SELECT column1, column2 FROM (VALUES {rows}) AS given
- WHERE EXISTS (SELECT 1 FROM delivery
-                WHERE sink = given.column1 AND order_key = given.column2 AND state = 'pending' AND replay = 0)"""
-
-
-def _new(connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]) -> bool:
-    """Whether surely none of these was seen before, neither in the store nor among themselves."""
-    senders = [identity[:3] for identity in identities]
-    watched = [(mark[3],) for mark, each in zip(identities, admissions, strict=True) if each.replay_window]
-    # A body that may not repeat is compared with all: also with one that may.
-    bodies = [mark[3] for mark in identities]
-    if len(set(senders)) < len(senders) or (watched and len(set(bodies)) < len(bodies)):
-        return False
-    return not any(_many(connection, _SEEN, senders)) and not any(_many(connection, _SEEN_BODY, watched))
-
-
-def _insert_events(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[int]:
-    sequences: list[int] = []
-    for rows in _chunks([_event_row(admission) for admission in admissions]):
-        connection.execute(_sql(_EVENTS, rows), tuple(chain.from_iterable(rows)))
-        last = connection.last_insert_rowid()  # one statement numbers its rows without a gap
-        sequences += range(last - len(rows) + 1, last + 1)
-    return sequences
-
-
 def _insert_marks(
     connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]
 ) -> None:
@@ -177,7 +143,7 @@ def _insert_marks(
         (*identity, admission.event.id, to_micros(admission.event.received_at))
         for admission, identity in zip(admissions, identities, strict=True)
     ]
-    any(_many(connection, _MARKS, rows))
+    _write(connection, _MARKS, rows)
 
 
 def _insert_deliveries(connection: apsw.Connection, admissions: Sequence[Admission], sequences: Sequence[int]) -> None:
@@ -188,7 +154,7 @@ def _insert_deliveries(connection: apsw.Connection, admissions: Sequence[Admissi
         for target in admission.targets
     ]
     keys = {(target.sink, target.order_key) for _, target, _, _ in wanted if target.order_key is not None}
-    busy = set(_many(connection, _BUSY, sorted(keys)))
+    busy = set(_ask(connection, _BUSY, sorted(keys)))
     rows: list[Row] = []
     for sequence, target, due_at, config in wanted:
         key = (target.sink, target.order_key)
@@ -197,11 +163,17 @@ def _insert_deliveries(connection: apsw.Connection, admissions: Sequence[Admissi
         )
         if target.order_key is not None:
             busy.add(key)
-    any(_many(connection, _DELIVERIES, rows))
+    _write(connection, _DELIVERIES, rows)
 
 
-def _many(connection: apsw.Connection, statement: str, rows: Sequence[Row]) -> Iterator[Row]:
-    """Execute a statement over so many rows of values; what it yields."""
+def _write(connection: apsw.Connection, statement: str, rows: Sequence[Row]) -> None:
+    """Execute a statement over so many rows of values."""
+    for chunk in _chunks(rows):
+        connection.execute(_sql(statement, chunk), tuple(chain.from_iterable(chunk)))
+
+
+def _ask(connection: apsw.Connection, statement: str, rows: Sequence[Row]) -> Iterator[Row]:
+    """What a question about so many rows of values yields."""
     for chunk in _chunks(rows):
         yield from connection.execute(_sql(statement, chunk), tuple(chain.from_iterable(chunk)))
 
