@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from relay.stores.sqlite.rows import Row
+from relay.stores.rows import Row
 from tests.crash.history import Stored
 
 

@@ -14,8 +14,8 @@ import apsw
 import orjson
 
 from relay.stores.migrations import migrations
+from relay.stores.rows import to_micros
 from relay.stores.sqlite.connection import APPLICATION_ID
-from relay.stores.sqlite.rows import to_micros
 from tests.running import WEBHOOK_ID, payload
 
 _BATCH = 20_000

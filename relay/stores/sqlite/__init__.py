@@ -28,12 +28,12 @@ from relay.model import (
     Wish,
 )
 from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
+from relay.stores.rows import from_micros, to_micros
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
 from relay.stores.sqlite.pace import paces
 from relay.stores.sqlite.presence import Presence
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
-from relay.stores.sqlite.rows import from_micros, to_micros
 from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import apsw
 
 from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState
-from relay.stores.sqlite.rows import Row, headers_text, to_micros
+from relay.stores.rows import Row, headers_text, to_micros
 
 _LARGEST_CHUNK = 32
 _Identity: TypeAlias = tuple[str, str, str, bytes]

@@ -8,7 +8,7 @@ import apsw
 
 from relay.model import DeliveryState, EventState, Selection
 from relay.records import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
-from relay.stores.sqlite.rows import (
+from relay.stores.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     Row,

@@ -20,10 +20,10 @@ import apsw
 
 from relay.model import Selection
 from relay.records import Arrival, DeliveryRecord, Step
+from relay.stores.rows import DELIVERY_COLUMNS, EVENT_COLUMNS, Row, delivery_record, event_record, to_micros
 from relay.stores.sqlite.connection import classify, open_to_look
 from relay.stores.sqlite.ledger import attempts
 from relay.stores.sqlite.queues import QUEUES, sinks_of
-from relay.stores.sqlite.rows import DELIVERY_COLUMNS, EVENT_COLUMNS, Row, delivery_record, event_record, to_micros
 from relay.stores.sqlite.selection import event_conditions, where
 
 T = TypeVar("T")

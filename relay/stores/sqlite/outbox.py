@@ -10,7 +10,7 @@ import apsw
 import orjson
 
 from relay.model import Dead, Delivered, Delivery, DeliveryState, Failure, Reason, Retry, Settled
-from relay.stores.sqlite.rows import CLAIMED_COLUMNS, Row, claimed, quoted_text, to_micros
+from relay.stores.rows import CLAIMED_COLUMNS, Row, claimed, quoted_text, to_micros
 
 # A claim is a lease in one column: `due_at` moves ahead. A worker that dies needs no reaper; its deliveries come due
 # again, at once where `recover` finds that it is gone. `attempt` fences: a worker that wakes up late finds another

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 import apsw
 
+from relay.stores.rows import Row, to_micros
 from relay.stores.sqlite.queues import QUEUES, sinks_of
-from relay.stores.sqlite.rows import Row, to_micros
 
 WINDOW = timedelta(minutes=1)
 SAMPLE = 2000

@@ -9,7 +9,7 @@ import apsw
 
 from relay.model import DeliveryState, Selection, Target
 from relay.records import Redelivered, Step
-from relay.stores.sqlite.rows import Row, to_micros
+from relay.stores.rows import Row, to_micros
 from relay.stores.sqlite.selection import delivery_conditions, where
 
 _SELECTED = "SELECT d.id FROM delivery d JOIN event e ON e.seq = d.event"

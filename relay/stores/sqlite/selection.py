@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.model import DeliveryState, Selection
-from relay.stores.sqlite.rows import to_micros
+from relay.stores.rows import to_micros
 
 
 def where(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:

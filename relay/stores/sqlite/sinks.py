@@ -9,7 +9,7 @@ import apsw
 
 from relay.model import Failure, GateState, Wish
 from relay.records import SinkRecord
-from relay.stores.sqlite.rows import from_micros, moment_or_none, quoted_text, to_micros
+from relay.stores.rows import from_micros, moment_or_none, quoted_text, to_micros
 
 _WISH = """
 INSERT INTO sink_wish (sink, paused, at) VALUES (?1, ?2, ?3)
