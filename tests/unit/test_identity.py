@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
@@ -40,3 +41,18 @@ def test_ids_of_one_moment_differ_in_every_random_bit() -> None:
     both = seen_set & seen_clear & ((1 << 80) - 1)
     fixed = 0xF << 76 | 0x3 << 62
     assert both == ((1 << 80) - 1) & ~fixed
+
+
+def test_a_child_process_gives_ids_of_its_own() -> None:
+    moment = datetime(2026, 11, 23, tzinfo=UTC)
+    new_event_id(moment)  # now some random digits wait for the next ids
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, new_event_id(moment).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 36).decode()
+    os.close(reading)
+    os.close(writing)
+    assert theirs != new_event_id(moment)
