@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def one_row(file: Path) -> Keep:
     connection.execute("CREATE TABLE event (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT")
     writer = Writer(connection)
 
-    def insert(connection: apsw.Connection, bodies: list[bytes]) -> list[bytes]:
+    def insert(connection: apsw.Connection, bodies: Sequence[bytes]) -> Sequence[bytes]:
         connection.executemany("INSERT INTO event (body) VALUES (?)", [(body,) for body in bodies])
         return bodies
 
