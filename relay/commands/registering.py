@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from relay.commands.output import WRONG_USE, err, fail, plain
+from relay.commands.consoles import err
+from relay.commands.output import WRONG_USE, fail, plain
 from relay.commands.standing import suggestion
 from relay.config import SourcesAndRoutes, load_sources, source_address
 from relay.errors import ConfigError
