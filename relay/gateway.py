@@ -254,8 +254,8 @@ class Gateway:
             answer = Answer(outcome=Outcome.NOT_FOUND)
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
-        elif self._inflight >= self._options.max_inflight or self._hard_end.lag > MOST_LAG:
-            answer = Answer(outcome=Outcome.OVERLOADED, close=True)
+        elif overload := self._overload():
+            answer = Answer(outcome=Outcome.OVERLOADED, detail=overload, close=True)
         else:
             answer = await self._within_time(request, source, rules)
         name = "none" if source is None else source.name
@@ -263,6 +263,14 @@ class Gateway:
         if answer.detail:
             self._telemetry.request_refused(name, answer.outcome, answer.detail)
         return answer.response(request)
+
+    def _overload(self) -> str:
+        """Why nothing more can be begun now; empty: it can."""
+        if self._inflight >= self._options.max_inflight:
+            return f"{self._inflight} requests are at work, as many as gateway.max_inflight lets in"
+        if self._hard_end.lag > MOST_LAG:
+            return f"the process is {self._hard_end.lag:.1f} s behind: it has more to do than it can"
+        return ""
 
     async def _within_time(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         self._inflight += 1

@@ -89,6 +89,7 @@ FAULTS: dict[str, list[dict[str, str]]] = {
     "RelayStoreSpaceLow": [{"relay_store_free_bytes": "900000000"}],
     "RelayStoreLogGrows": [{"relay_store_wal_bytes": "300000000"}],
     "RelayRestartedInTheMiddle": [{"relay_recovered_total": "0x235 32x5"}, {"relay_recovered_total": "_x235 32x5"}],
+    "RelayWorkerRestarts": [{"relay_worker_restarts_total": "0x230 1x10"}],
     "RelayClockSet": [{"relay_clock_jumps_total": "1x230 2x10"}],
     "RelayLogDropped": [{"relay_log_dropped_total": "1x230 9x10"}],
     "RelayTooManyConnections": [{'relay_connections_closed_total{reason="slow_headers"}': "0+50"}],
