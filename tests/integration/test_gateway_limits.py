@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, ScriptedKeys, gateway_running
 from tests.fakes.http import WAIT, FakeHttp, Hang
 from tests.fakes.keys import key_pair
