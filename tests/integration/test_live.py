@@ -15,7 +15,7 @@ from relay import tailing
 from relay.errors import StartError, StoreUnusable
 from relay.model import Dead, Delivered, DeliveryState, Failure, Reason, Retry, Selection
 from relay.ports import Store
-from relay.stores import open_live
+from relay.stores import open_live, sample
 from relay.stores.sqlite import live, pace, queues
 from relay.stores.sqlite.connection import open_to_look
 from relay.tailing import Moment, Tail, What
@@ -199,7 +199,7 @@ def steps(path: Path) -> dict[str, int]:
 
 
 def test_a_look_costs_the_same_whatever_the_store_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "SAMPLE", 100)
+    monkeypatch.setattr(sample, "SAMPLE", 100)
     sinks = [Seeded("ordered", ordered=True), Seeded("free")]
     for number in (500, 10_000):
         seed(tmp_path / f"{number}.db", events=number, sinks=sinks, oldest=datetime.now(UTC) - timedelta(hours=1))
@@ -227,7 +227,7 @@ def test_every_question_goes_down_an_index(tmp_path: Path) -> None:
 
 async def test_the_pace_of_a_sink_that_works_off_a_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has settled lies far behind what has come in since, and is more than is looked at."""
-    monkeypatch.setattr(pace, "SAMPLE", 20)
+    monkeypatch.setattr(sample, "SAMPLE", 20)
     now = datetime.now(UTC)
     async with opened(tmp_path) as store:
         await asyncio.gather(*(store.accept(admission("crm")) for _ in range(80)))
