@@ -43,6 +43,10 @@ async def open_store(
         return await SqliteStore.open(
             path, create=create, min_free=min_free, owner=owner, moves_log=upkeep, takes_turns=takes_turns
         )
+    if url.startswith(("postgresql://", "postgres://")):
+        from relay.stores.postgres import PostgresStore  # noqa: PLC0415 - who uses SQLite need not pay for asyncpg
+
+        return await PostgresStore.open(url, create=create, owner=owner)
     raise _unknown(url)
 
 
@@ -56,4 +60,4 @@ async def open_live(url: str) -> Live:
 
 def _unknown(url: str) -> StartError:
     scheme = urlsplit(url).scheme or "nothing"
-    return StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")
+    return StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db, or postgresql://…")
