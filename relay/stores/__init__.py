@@ -55,6 +55,10 @@ async def open_live(url: str) -> Live:
     path = sqlite_path(url)
     if path is not None:
         return await SqliteLive.open(path)
+    if url.startswith(("postgresql://", "postgres://")):
+        from relay.stores.postgres.live import PostgresLive  # noqa: PLC0415 - as above
+
+        return await PostgresLive.open(url)
     raise _unknown(url)
 
 

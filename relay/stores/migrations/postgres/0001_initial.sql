@@ -75,6 +75,8 @@ CREATE INDEX delivery_order ON relay.delivery (sink, hashtextextended(order_key,
 CREATE INDEX replay_due ON relay.delivery (sink, due_at, id) WHERE state = 'pending' AND replay > 0;
 CREATE INDEX replay_order ON relay.delivery (sink, hashtextextended(order_key, 0), event)
  WHERE state = 'pending' AND replay > 0 AND order_key IS NOT NULL;
+-- Dead letters are counted and looked for by people.
+CREATE INDEX delivery_dead ON relay.delivery (sink, id) WHERE state = 'dead';
 CREATE INDEX delivery_owner ON relay.delivery (owner) WHERE owner IS NOT NULL;
 
 -- One row for each attempt that failed; what the last one left is on the delivery itself.
