@@ -42,7 +42,7 @@ class PostgresStore:
     def __init__(self, server: Server, *, owner: str | None = None) -> None:
         self._server = server
         self._owner = owner or new_owner()
-        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS)
+        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True)
         self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS)
         self._hints: dict[str, asyncio.Event] = {}
         self._commit_listeners: list[Callable[[float], None]] = []

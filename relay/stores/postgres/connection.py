@@ -48,9 +48,14 @@ TROUBLE = (exceptions.PostgresError, exceptions.InterfaceError, exceptions.Inter
 """All that asyncpg raises."""
 
 
-def settings(statement_ms: int) -> dict[str, str]:
+# What people ask differs much from one time to the next, and a plan that is made for all of it is bad for some.
+_READING = {"default_transaction_read_only": "on", "plan_cache_mode": "force_custom_plan"}
+
+
+def settings(statement_ms: int, *, reads: bool = False) -> dict[str, str]:
     """What each session keeps. The server's own limits are for all that use it, and may be any."""
-    return {
+    return (_READING if reads else {}) | {
+        "default_transaction_isolation": "read committed",
         "statement_timeout": str(statement_ms),
         "lock_timeout": str(_LOCK_MS),
         "idle_in_transaction_session_timeout": str(_IDLE_MS),
@@ -65,14 +70,17 @@ SELECT set_config('synchronous_commit',
                        THEN current_setting('synchronous_commit') ELSE 'on' END, {local})"""
 
 
-def prelude(statement_ms: int) -> str:
+def prelude(statement_ms: int, *, reads: bool = False) -> str:
     """What comes first in a transaction on a connection that keeps nothing from the one before."""
-    kept = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings(statement_ms).items())
+    kept = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings(statement_ms, reads=reads).items())
     return f"{kept}; {_DURABLY.format(local='true')}"
 
 
-async def connect(server: Server, *, statement_ms: int = WRITING_MS) -> Connection:
-    """A new connection. Raises what `classify` knows, or ValueError where the URL cannot be used."""
+async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool = False) -> Connection:
+    """A new connection; through one that `reads` nothing can be written.
+
+    Raises what `classify` knows, or ValueError where the URL cannot be used.
+    """
     if server.pooled:
         connection: Connection = await asyncpg.connect(
             server.url,
@@ -84,7 +92,7 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS) -> Connecti
         connection = await asyncpg.connect(
             server.url,
             timeout=CONNECT_SECONDS,
-            server_settings={"application_name": APPLICATION, **settings(statement_ms)},
+            server_settings={"application_name": APPLICATION, **settings(statement_ms, reads=reads)},
         )
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

@@ -53,7 +53,7 @@ class PostgresLive:
     """A `Live` over the database of a `PostgresStore`."""
 
     def __init__(self, server: Server) -> None:
-        self._pool = Pool(server, size=1, statement_ms=READING_MS)
+        self._pool = Pool(server, size=1, statement_ms=READING_MS, reads=True)
         self._horizon = Horizon()
 
     @classmethod

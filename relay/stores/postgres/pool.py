@@ -23,10 +23,12 @@ class Pool:
     """At most `size` connections, opened when they are needed first. Not `asyncpg.Pool`: that asks the server to
     forget the session after each use, which doubles the round trips, and ours keep nothing in it."""
 
-    def __init__(self, server: Server, *, size: int, statement_ms: int) -> None:
+    def __init__(self, server: Server, *, size: int, statement_ms: int, reads: bool = False) -> None:
+        """With `reads` nothing can be written."""
         self._server = server
         self._size = size
         self._statement_ms = statement_ms
+        self._reads = reads
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(size)
         self._closed = False
@@ -62,9 +64,7 @@ class Pool:
         sound = False
         try:
             async with asyncio.timeout(self._statement_ms / 1000 + _GRACE_SECONDS):
-                result = await (
-                    _alone(connection, query, self._statement_ms) if self._server.pooled else query(connection)
-                )
+                result = await (self._alone(connection, query) if self._server.pooled else query(connection))
             sound = True
         except TROUBLE as error:
             sound = not is_outage(error)
@@ -84,15 +84,14 @@ class Pool:
             connection = self._free.pop()
             if not connection.is_closed():
                 return connection
-        return await connect(self._server, statement_ms=self._statement_ms)
+        return await connect(self._server, statement_ms=self._statement_ms, reads=self._reads)
+
+    async def _alone(self, connection: Connection, query: Query[T]) -> T:
+        """In a transaction of its own that owes nothing to the session, which is somebody else's next."""
+        async with connection.transaction(isolation="read_committed", readonly=self._reads):
+            await connection.execute(prelude(self._statement_ms, reads=self._reads))
+            return await query(connection)
 
     def _take_free(self) -> list[Connection]:
         free, self._free = self._free, []
         return free
-
-
-async def _alone(connection: Connection, query: Query[T], statement_ms: int) -> T:
-    """In a transaction of its own that owes nothing to the session, which is somebody else's next."""
-    async with connection.transaction():
-        await connection.execute(prelude(statement_ms))
-        return await query(connection)

@@ -13,7 +13,8 @@ from relay.stores.postgres.selection import ask
 _OLD = """
 SELECT e.seq, e.received_at, length(e.body),
        NOT EXISTS (SELECT 1 FROM relay.delivery d WHERE d.event = e.seq
-                      AND (d.state = 'pending' OR d.settled_at >= CASE WHEN d.state = 'dead' THEN $4 ELSE $3 END))
+                      AND (d.state = 'pending'
+                           OR d.settled_at >= CASE WHEN d.state = 'dead' THEN $4::bigint ELSE $3 END))
   FROM relay.event e WHERE (e.received_at, e.seq) > ($1, $2) AND e.received_at < $3
  ORDER BY e.received_at, e.seq LIMIT $5"""
 _CURSOR = 1 << 63

@@ -13,7 +13,9 @@ from relay.stores.rows import Row, to_micros
 MEETING = "hashtextextended(e.meeting, 0) = hashtextextended(?, 0) AND e.meeting = ?"
 """Found by the index, whose entries must be short."""
 # A text ends at U+0000 for SQLite; how that is stored here is said in texts.py.
-_TYPE = r"replace(split_part(e.type, E'\x01\x01', 1), E'\x01\x02', E'\x01')"
+_TYPE = r"""(e.type {operator} ? AND strpos(e.type, E'\x01') = 0
+  OR strpos(e.type, E'\x01') > 0
+     AND replace(split_part(e.type, E'\x01\x01', 1), E'\x01\x02', E'\x01') {operator} ?)"""
 
 
 async def ask(connection: Connection, question: str, *arguments: object) -> list[Row]:
@@ -38,7 +40,7 @@ def of_type(pattern: str | None) -> dict[str, Any]:
     if pattern is None:
         return {}
     glob = translated(pattern)
-    return {"false": True} if glob is None else {f"{_TYPE} {glob.operator} ?": glob.text}
+    return {"false": True} if glob is None else {_TYPE.format(operator=glob.operator): glob.text}
 
 
 def event_conditions(selection: Selection) -> dict[str, Any]:
