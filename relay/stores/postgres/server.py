@@ -9,7 +9,10 @@ from relay.errors import StartError
 from relay.model import value
 
 SCHEMES = ("postgresql://", "postgres://")
-_EXAMPLE = "postgresql://relay:password@db.example.com:5432/relay"
+_EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_UNREADABLE = f"store: cannot read the URL; write it as {_EXAMPLE}, with / ? # @ in a password as %2F %3F %23 %40"
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SECRETS = ("password", "sslpassword")
 _POOL_MODES = {"session": False, "transaction": True}
 
 
@@ -46,15 +49,17 @@ def parse(url: str) -> Server:
         unread = parts.path + parts.query + parts.fragment
         _ = parts.port if "," not in parts.netloc else None  # raises where it is no number
     except ValueError:
-        raise StartError(f"store: cannot read the URL; write it as {_EXAMPLE}") from None
-    if "@" in unread or parts.fragment:
-        raise StartError(
-            f"store: cannot read the URL; write it as {_EXAMPLE}, with / ? # @ in a password as %2F %3F %23 %40"
-        )
+        raise StartError(_UNREADABLE) from None
+    if "@" in unread or parts.fragment or parts.netloc.count("@") > 1:
+        raise StartError(_UNREADABLE)
+    if not _database(parts.path, query):
+        raise StartError(f"store: names no database; write {_EXAMPLE}")
+    if query.get("sslmode", "prefer") not in _SSL_MODES:
+        raise StartError(f"store: sslmode is one of {', '.join(_SSL_MODES)}")
     mode = query.pop("pool_mode", "session")
     if mode not in _POOL_MODES:
         raise StartError("store: pool_mode is session or transaction, as PgBouncer's setting says")
-    written = {password, unquote(password), query.get("password", "")} - {""}
+    written = {password, unquote(password), *(query.get(name, "") for name in _SECRETS)} - {""}
     return Server(
         url=urlunsplit(parts._replace(query=urlencode(query))),
         name=_shown(parts.netloc.rpartition("@")[2], parts.path, query),
@@ -64,6 +69,8 @@ def parse(url: str) -> Server:
 
 
 def _shown(hosts: str, path: str, query: Mapping[str, str]) -> str:
-    database = unquote(path.removeprefix("/")) or query.get("database") or query.get("dbname")
-    where = hosts or query.get("host") or "the local server"
-    return f"{where}/{database}" if database else where
+    return f"{hosts or query.get('host') or 'the local server'}/{_database(path, query)}"
+
+
+def _database(path: str, query: Mapping[str, str]) -> str:
+    return unquote(path.removeprefix("/")) or query.get("database") or query.get("dbname") or ""
