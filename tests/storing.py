@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 _chosen: dict[Path, str] = {}
+over_each_store = pytest.mark.usefixtures("each_store")
+"""Runs a test once for each kind of store: tests/integration/conftest.py."""
 
 
 def store_url(folder: Path) -> str:

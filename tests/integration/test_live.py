@@ -22,11 +22,10 @@ from relay.tailing import Moment, Tail, What
 from tests.commands import opened, settle
 from tests.fakes.admissions import admission, event
 from tests.scale.seed import Seeded, seed
-from tests.storing import store_url
+from tests.storing import over_each_store, store_url
 
 DOWN = Failure(reason=Reason.CONNECT, detail="no connection")
 ALL = Selection()
-over_each_store = pytest.mark.usefixtures("each_store")
 
 
 @asynccontextmanager
