@@ -26,11 +26,11 @@ from relay.model import (
 )
 from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
 from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
-from relay.stores.postgres.connection import READING_MS, TROUBLE, WRITING_MS, connect, refusal
+from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.pace import paces
 from relay.stores.postgres.pool import Pool, Query, together
-from relay.stores.postgres.schema import check, migrate
+from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.writer import Writer
 from relay.stores.rows import from_micros, to_micros
@@ -61,16 +61,8 @@ class PostgresStore:
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
         """Connect, and create or migrate the schema; raises StartError or StoreUnusable."""
         server = parse(url)
-        try:
-            connection = await connect(server)
-            try:
-                await check(connection, server, create=create)
-                if create:
-                    await migrate(connection)
-            finally:
-                connection.terminate()
-        except TROUBLE as error:
-            raise refusal(error, server) from error
+        async with reaching(server) as connection:
+            await prepare(connection, server, create=create)
         return cls(server, owner=owner)
 
     # Intake
