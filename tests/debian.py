@@ -20,6 +20,38 @@ class NoProgram(Exception):
     """It is not here, and cannot be had."""
 
 
+def lacking(package: str, *, hint: str) -> Sequence[str]:
+    """The packages, this one among them, that installing it would bring to this machine. Raises NoProgram."""
+    apt_get = _apt_get(package, hint)
+    command = [apt_get, "-qq", "--simulate", "--no-install-recommends", "install", package]
+    simulated = subprocess.run(command, check=True, timeout=_SECONDS, capture_output=True, text=True)
+    lines = (line.split() for line in simulated.stdout.splitlines())
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "Inst"]
+
+
+def unpack(packages: Sequence[str], folder: Path, *, hint: str) -> None:
+    """Fetch these packages and unpack them all into the folder. Raises NoProgram, or what went wrong."""
+    apt_get = _apt_get(packages[0], hint)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="relay-debian-") as fetched:
+        subprocess.run([apt_get, "-qq", "download", *packages], check=True, timeout=_SECONDS, cwd=fetched)
+        for package in sorted(Path(fetched).glob("*.deb")):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=True, timeout=_SECONDS)
+
+
+def update() -> None:
+    """Learn which packages there are, where we may."""
+    if os.geteuid() == 0 and (apt_get := shutil.which("apt-get")):
+        subprocess.run([apt_get, "-qq", "update"], check=True, timeout=_SECONDS)
+
+
+def _apt_get(package: str, hint: str) -> str:
+    apt_get = shutil.which("apt-get")
+    if apt_get is None or shutil.which("dpkg-deb") is None:
+        raise NoProgram(f"no {package}, and no Debian to fetch it from: {hint}")
+    return apt_get
+
+
 @value
 class Program:
     """One such program, and where it comes from."""
@@ -56,17 +88,8 @@ class Program:
             return self.find()
         except NoProgram:
             pass
-        apt_get, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
-        if apt_get is None or dpkg is None:
-            raise NoProgram(f"no {self.name}, and no Debian to fetch it from: {self.hint}")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"relay-{self.name}-") as folder:
-            if os.geteuid() == 0:
-                subprocess.run([apt_get, "-qq", "update"], check=True, timeout=_SECONDS)
-            wanted = [self.package, *self.libraries]
-            subprocess.run([apt_get, "-qq", "download", *wanted], check=True, timeout=_SECONDS, cwd=folder)
-            for package in Path(folder).glob("*.deb"):
-                subprocess.run([dpkg, "-x", str(package), str(self._folder)], check=True, timeout=_SECONDS)
+        update()
+        unpack([self.package, *self.libraries], self._folder, hint=self.hint)
         if self.libraries:
             self._write_script()
         return self.find()
