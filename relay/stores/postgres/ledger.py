@@ -35,8 +35,9 @@ WITH RECURSIVE pair (source, webhook_id) AS (
     SELECT next.source, next.webhook_id FROM pair CROSS JOIN LATERAL (
         SELECT source, webhook_id FROM relay.mark WHERE (source, webhook_id) > (pair.source, pair.webhook_id)
          ORDER BY source, webhook_id LIMIT 1) next)
-SELECT DISTINCT mark.event_id
-  FROM pair JOIN relay.mark USING (source, webhook_id) WHERE mark.uuid = $1 LIMIT 2"""
+SELECT DISTINCT marked.event_id FROM pair CROSS JOIN LATERAL (
+    SELECT event_id FROM relay.mark
+     WHERE source = pair.source AND webhook_id = pair.webhook_id AND uuid = $1 LIMIT 2) marked LIMIT 2"""
 _ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.attempt", "d.reason"))
 """Places of the columns."""
 _ATTEMPTS = """
@@ -79,23 +80,31 @@ async def event(connection: Connection, event_id: str) -> EventRecord | None:
     """One event by id, by the start of it where that is unique, or by the sender's uuid."""
     if not event_id or not event_id.isprintable():  # an empty start fits all; lone surrogates cannot be asked for
         return None
-    for condition, arguments in (
-        ("e.id = $1", (event_id,)),
-        ("e.id >= $1 AND e.id < $2", (event_id, event_id + "\U0010ffff")),
-        ("e.id = $1", await _marked(connection, event_id)),
-        ("e.uuid = $1", (event_id,)),  # a scan; only for events that outlived their mark
-    ):
-        rows = await ask(connection, f"{_EVENT} WHERE {condition} LIMIT 2", *arguments) if arguments else []
+    for find in (_with_id, _that_starts_so, _marked, _with_uuid):
+        rows = await find(connection, event_id)
         if len(rows) == 1:
             return event_record(rows[0])
     return None
 
 
-async def _marked(connection: Connection, uuid: str) -> tuple[str, ...]:
+async def _with_id(connection: Connection, event_id: str) -> Sequence[Row]:
+    return await ask(connection, f"{_EVENT} WHERE e.id = $1", event_id)
+
+
+async def _that_starts_so(connection: Connection, start: str) -> Sequence[Row]:
+    return await ask(connection, f"{_EVENT} WHERE e.id >= $1 AND e.id < $2 LIMIT 2", start, f"{start}\U0010ffff")
+
+
+async def _marked(connection: Connection, uuid: str) -> Sequence[Row]:
     """The event that bears the mark of this uuid, if there is exactly one. A repeat under another uuid has a mark too,
     and is found by it."""
-    found = [row[0] for row in await ask(connection, _MARKED, short(uuid))]
-    return tuple(found) if len(found) == 1 else ()
+    found = await ask(connection, _MARKED, short(uuid))
+    return await _with_id(connection, found[0][0]) if len(found) == 1 else ()
+
+
+async def _with_uuid(connection: Connection, uuid: str) -> Sequence[Row]:
+    """A walk over all; only for events that outlived their mark."""
+    return await ask(connection, f"{_EVENT} WHERE e.uuid = $1 LIMIT 2", uuid)
 
 
 async def deliveries(
