@@ -92,18 +92,23 @@ class Pool:
             raise StoreUnavailable("store: closed", kind="closed")
         connection = await self._connection()
         self._busy.add(connection)
+        # Not a time-out of ours: what is cancelled rolls its transaction back, and would wait for that answer too.
+        seconds = self._statement_ms / 1000 + _GRACE_SECONDS
+        given_up = asyncio.get_running_loop().call_later(seconds, connection.terminate)
         sound = False
         try:
-            async with asyncio.timeout(self._statement_ms / 1000 + _GRACE_SECONDS):
-                result = await (self._alone(connection, query) if self._server.pooled else query(connection))
+            result = await (self._alone(connection, query) if self._server.pooled else query(connection))
             sound = True
         except TROUBLE as error:
             sound = not is_outage(error)
             if not sound:  # what befell this one most likely befell the others too
                 for other in self._take_free():
                     other.terminate()
+            if connection.is_closed() and given_up.when() <= asyncio.get_running_loop().time():
+                raise TimeoutError from error
             raise
         finally:
+            given_up.cancel()
             self._busy.discard(connection)
             if sound and not connection.is_closed() and not self._closed:
                 self._free.append(connection)
