@@ -13,11 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from asyncpg import DiskFullError
 
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
 from relay.stores import postgres
-from relay.stores.postgres import PostgresStore, connection, nodes, outbox, pool
+from relay.stores.postgres import PostgresStore, connection, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of, is_there
@@ -367,3 +368,32 @@ async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
     finally:
         await store.close()
         proxy.close()
+
+
+async def test_a_disk_that_is_full_is_told_and_found_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> Sequence[Acceptance]:
+        raise DiskFullError("could not extend file")
+
+    async with opened(tmp_path, 1) as (store,):
+        monkeypatch.setattr(writer, "accept_all", full)
+        with pytest.raises(StoreUnavailable, match="could not extend file") as caught:
+            await store.accept(admission("crm"))
+        assert caught.value.kind == "full"
+        assert await claim(store) == []
+        assert "could not extend file" in store.health().obstacle, "that others can do their work is no answer to it"
+        monkeypatch.undo()
+        await store.accept(admission("crm"))
+        assert store.health().obstacle == ""
+
+
+async def test_what_one_connection_finds_over_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> Sequence[Acceptance]:
+        raise ConnectionResetError
+
+    async with opened(tmp_path, 1) as (store,):
+        monkeypatch.setattr(writer, "accept_all", away)
+        with pytest.raises(StoreUnavailable):
+            await store.accept(admission("crm"))
+        assert "ConnectionResetError" in store.health().obstacle
+        assert await claim(store) == []
+        assert store.health().obstacle == ""
