@@ -69,7 +69,7 @@ class Counting:
 _NOTHING = Selection(type_glob="no such type")
 _DEAD = Selection(states=frozenset({DeliveryState.DEAD}))
 _ANY: dict[str, Any] = {"sink": None, "state": None, "meeting": None, "event_id": None, "limit": 50}
-_ALL: dict[str, Any] = {"type_glob": None, "meeting": None, "source": None, "state": None, "limit": 50}
+_ALL: dict[str, Any] = {"before": None, "type_glob": None, "meeting": None, "source": None, "state": None, "limit": 50}
 _KNOWN = Horizon()
 _KNOWN.complete = 400
 QUESTIONS: Mapping[str, Callable[[Connection], Awaitable[object]]] = {

@@ -139,9 +139,15 @@ class PostgresStore:
         limit: int = 50,
     ) -> Sequence[EventRecord]:
         """See `Ledger.events`."""
-        return await self._read(
-            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
-        )
+        found: list[EventRecord] = []
+        before: int | None = None
+        ask = partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state)
+        while True:
+            step = await self._read(partial(ask, before=before, limit=limit - len(found)))
+            found += step.done
+            if step.next is None:
+                return found
+            before = step.next
 
     async def event(self, event_id: str) -> EventRecord | None:
         """See `Ledger.event`."""
