@@ -318,23 +318,29 @@ class Wire:
         self._port = port
         self._cut = False
         self._streams: list[asyncio.StreamWriter] = []
+        self._passing: list[asyncio.Task[None]] = []
 
     def cut(self, *, cut: bool) -> None:
         self._cut = cut
         for each in () if cut else self._streams:  # the server has given them up meanwhile
             each.close()
 
+    async def ended(self) -> None:
+        """Wait until nothing is under way."""
+        await asyncio.gather(*self._passing, return_exceptions=True)
+        await asyncio.gather(*(each.wait_closed() for each in self._streams), return_exceptions=True)
+
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         self._streams += [writer, back]
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        self._passing += [asyncio.create_task(self._pass(reader, back)), asyncio.create_task(self._pass(there, writer))]
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(65536):
                 if not self._cut:
                     writer.write(chunk)
-            writer.close()
+        writer.close()
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
@@ -367,7 +373,9 @@ async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
         assert store.health().obstacle == ""
     finally:
         await store.close()
+        wire.cut(cut=False)
         proxy.close()
+        await wire.ended()
 
 
 async def test_a_disk_that_is_full_is_told_and_found_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,3 +405,17 @@ async def test_what_one_connection_finds_over_is_over(tmp_path: Path, monkeypatc
         assert "ConnectionResetError" in store.health().obstacle
         assert await claim(store) == []
         assert store.health().obstacle == ""
+
+
+async def test_a_writer_that_dies_ends_the_store(tmp_path: Path) -> None:
+    def broken(_: float) -> None:
+        raise ZeroDivisionError("a listener")
+
+    async with opened(tmp_path, 1) as (store,):
+        store.on_commit(broken)
+        await store.accept(admission("crm"))
+        async with asyncio.timeout(10):
+            assert "ZeroDivisionError: a listener" in str(await store.failed())
+        with pytest.raises(StoreUnavailable, match="the writer died"):
+            await store.accept(admission("crm"))
+        assert "the writer died" in store.health().obstacle

@@ -58,7 +58,6 @@ class PostgresStore:
         self._leases = Leases(self._writing, self._owner)
         self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
         self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
-        self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
@@ -282,11 +281,13 @@ class PostgresStore:
 
     def health(self) -> Health:
         """See `Store.health`."""
-        return Health(obstacle="closed" if self._closed else obstacle((self._accepting, self._writing, self._pulse)))
+        if self._closed or self._writer.failed.done():
+            return Health(obstacle="closed" if self._closed else f"{self._writer.failed.result()}; restart the relay")
+        return Health(obstacle=obstacle((self._accepting, self._writing, self._pulse)))
 
     async def failed(self) -> StoreUnavailable:
-        """See `Store.failed`. A server that was away comes back, so this one never gives up."""
-        return await asyncio.shield(self._given_up)
+        """See `Store.failed`. A server that is away comes back, and is no reason to give up."""
+        return await asyncio.shield(self._writer.failed)
 
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """See `Store.on_commit`."""
@@ -301,8 +302,7 @@ class PostgresStore:
         await self._writer.close()
         await self._hints.close()
         await self._presence.leave()
-        for pool in (self._accepting, self._writing, self._reading, self._pulse):
-            await pool.close()
+        await asyncio.gather(*(pool.close() for pool in (self._accepting, self._writing, self._reading, self._pulse)))
 
     def _committed(self, seconds: float) -> None:
         for listener in self._commit_listeners:
