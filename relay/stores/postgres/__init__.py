@@ -28,8 +28,9 @@ from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Heal
 from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
 from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
+from relay.stores.postgres.leases import Leases
 from relay.stores.postgres.pace import paces
-from relay.stores.postgres.pool import Pool, Query, together
+from relay.stores.postgres.pool import Pool, Query, obstacle, together
 from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.writer import Writer
@@ -54,8 +55,9 @@ class PostgresStore:
         self._commit_listeners: list[Callable[[float], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
-        self._presence = nodes.Presence(self._writing, self._owner, on_beat=self._beat)
-        self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
+        self._leases = Leases(self._writing, self._owner)
+        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
+        self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
@@ -81,8 +83,10 @@ class PostgresStore:
     ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         started = perf_counter()
-        claimed = await self._writing.run(
-            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
+        claimed = await self._leases.claim(
+            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner),
+            now=to_micros(now),
+            until=to_micros(now + lease),
         )
         if claimed:
             self._committed(perf_counter() - started)
@@ -94,6 +98,7 @@ class PostgresStore:
         for part in outbox.parts(results):  # one that stands there twice counts once
             recorded = await self._write(partial(outbox.settle, results=part, now=now))
             told += [of.id in recorded for of, _ in part]
+            self._leases.ended(of for of, _ in part)
         for sink in {of.sink for of, _ in results}:  # the next one of its meeting may have come due
             self._hints.set(sink)
         return told
@@ -133,9 +138,15 @@ class PostgresStore:
         limit: int = 50,
     ) -> Sequence[EventRecord]:
         """See `Ledger.events`."""
-        return await self._read(
-            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
-        )
+        found: list[EventRecord] = []
+        before: int | None = None
+        ask = partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state)
+        while True:
+            step = await self._read(partial(ask, before=before, limit=limit - len(found)))
+            found += step.done
+            if step.next is None:
+                return found
+            before = step.next
 
     async def event(self, event_id: str) -> EventRecord | None:
         """See `Ledger.event`."""
@@ -244,9 +255,9 @@ class PostgresStore:
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         wait = longest // _MICROSECOND
-        return await self._write(
-            partial(replay.bring_forward, sink=sink, latest=to_micros(now) + wait, longest=wait, limit=limit)
-        )
+        latest = to_micros(now) + wait
+        late = await self._read(partial(replay.later, sink=sink, latest=latest, longest=wait, limit=limit))
+        return await self._write(partial(replay.bring_forward, deliveries=late, latest=latest)) if late else 0
 
     async def purge(
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
@@ -270,12 +281,13 @@ class PostgresStore:
 
     def health(self) -> Health:
         """See `Store.health`."""
-        trouble = "closed" if self._closed else self._writing.trouble or self._accepting.trouble
-        return Health(obstacle=trouble)
+        if self._closed or self._writer.failed.done():
+            return Health(obstacle="closed" if self._closed else f"{self._writer.failed.result()}; restart the relay")
+        return Health(obstacle=obstacle((self._accepting, self._writing, self._pulse)))
 
     async def failed(self) -> StoreUnavailable:
-        """See `Store.failed`. A server that was away comes back, so this one never gives up."""
-        return await asyncio.shield(self._given_up)
+        """See `Store.failed`. A server that is away comes back, and is no reason to give up."""
+        return await asyncio.shield(self._writer.failed)
 
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """See `Store.on_commit`."""
@@ -290,8 +302,7 @@ class PostgresStore:
         await self._writer.close()
         await self._hints.close()
         await self._presence.leave()
-        for pool in (self._accepting, self._writing, self._reading):
-            await pool.close()
+        await asyncio.gather(*(pool.close() for pool in (self._accepting, self._writing, self._reading, self._pulse)))
 
     def _committed(self, seconds: float) -> None:
         for listener in self._commit_listeners:
