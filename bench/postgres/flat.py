@@ -6,7 +6,7 @@ import asyncio
 import os
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import perf_counter, process_time
 from typing import TypeVar
@@ -97,20 +97,32 @@ async def outdated(url: str) -> AsyncIterator[None]:
 
 async def _measure(database: Database, states: Sequence[State], rounds: int, events: int) -> Found:
     found = Found(figures=[], claims={state.name: [] for state in states})
-    async with outdated(states[-1].url):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(outdated(states[-1].url))
+        stores = {state.name: await stack.enter_async_context(_opened(state.url)) for state in states}
         for number in range(rounds + 1):
             first = number % len(states)
             for state in (*states[first:], *states[:first]):
-                figures, took = await _round(database, state, number, events)
+                figures, took = await _round(database, stores[state.name], state, number, events)
                 if number:
                     found.figures.extend(figures)
                     found.claims[state.name] += took
     return found
 
 
-async def _round(database: Database, state: State, number: int, events: int) -> tuple[list[Figure], list[float]]:
-    store = await open_store(state.url)
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Store]:
+    store = await open_store(url)
     await store.recover(now=datetime.now(UTC))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _round(
+    database: Database, store: Store, state: State, number: int, events: int
+) -> tuple[list[Figure], list[float]]:
     figures: list[Figure] = []
 
     async def meter(step: str, work: Awaitable[T]) -> T:
@@ -133,7 +145,6 @@ async def _round(database: Database, state: State, number: int, events: int) -> 
     took: list[float] = []
     claimed = await meter("claim", _claim(store, events, took))
     await meter("settle", _settle(store, claimed))
-    await store.close()
     return figures, took
 
 
@@ -176,7 +187,7 @@ def _admission() -> Admission:
         received_at=now,
         webhook_id="a-webhook",
         uuid=uuid,
-        meeting=f"meeting-{uuid[:3]}",
+        meeting=f"meeting-{uuid[:2]}",
     )
     return Admission(event=event, targets=(Target(route="everything", sink=_SINK),), replay_window=timedelta(minutes=5))
 
