@@ -40,15 +40,21 @@ BEGIN
                                   mark_webhook_id, mark_uuid, body_hash, repeats_within, config, place)
     ), seen AS MATERIALIZED (
         SELECT given.place, mark.event_id, mark.same FROM given CROSS JOIN LATERAL (
-            SELECT m.event_id, m.body_hash = given.body_hash AS same FROM relay.mark m
+            SELECT m.event_id, true AS same FROM relay.mark m
              WHERE m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
-             ORDER BY same DESC LIMIT 2) AS mark
+               AND m.body_hash = given.body_hash
+            UNION ALL
+            (SELECT m.event_id, false FROM relay.mark m
+              WHERE m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
+                AND m.body_hash <> given.body_hash
+              LIMIT 1)
+            ORDER BY same DESC LIMIT 1) AS mark
     ), repeated AS MATERIALIZED (
         SELECT given.place, mark.event_id, mark.seen_at FROM given CROSS JOIN LATERAL (
             SELECT m.event_id, m.seen_at FROM relay.mark m
              WHERE m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
                AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
-             ORDER BY m.seen_at, m.event_id LIMIT 1) AS mark
+             ORDER BY m.seen_at LIMIT 1) AS mark  -- repeats without number bear the time of the first
          WHERE given.repeats_within > 0
     ), duplicates AS MATERIALIZED (
         SELECT seen.place FROM seen WHERE seen.same
