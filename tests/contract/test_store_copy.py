@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
+import asyncpg
 import pytest
 
 from relay.errors import RelayError, StartError, StoreUnusable
@@ -29,7 +32,7 @@ from relay.payload import Defect
 from relay.ports import Copy, Store
 from relay.stores import open_copy, open_origin, open_store
 from relay.stores.copying import copy
-from relay.stores.tables import Batch
+from relay.stores.tables import TABLES, Batch
 from tests.contract.postgres import database_of
 from tests.contract.stores import STORES
 from tests.fakes.admissions import NOON, admission, event
@@ -282,3 +285,29 @@ def test_a_step_is_neither_long_nor_large() -> None:
         while not batch.is_full:
             batch.add(row)
         assert len(batch.rows) == rows
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_every_column_is_copied(tmp_path: Path, kind: str) -> None:
+    """But those of tables that say who is at work."""
+    url = await url_of(kind, tmp_path / "one")
+    async with opened(url):
+        pass
+    found: dict[str, set[str]] = defaultdict(set)
+    rows: Any
+    if kind == "postgres":
+        connection = await asyncpg.connect(url)
+        rows = await connection.fetch(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'relay'"
+        )
+        await connection.close()
+    else:
+        sqlite = apsw.Connection(url.removeprefix("sqlite:///"))
+        rows = sqlite.execute(
+            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'"
+        ).fetchall()
+        sqlite.close()
+    for table, column in rows:
+        found[table].add(column)
+    assert {table: found[table] for table in TABLES} == {table: set(columns) for table, columns in TABLES.items()}
+    assert found.keys() - TABLES.keys() <= {"schema", "node", "seat", "sink_word"}

@@ -35,7 +35,8 @@ _SEED = (
     """
     INSERT INTO relay.delivery (event, route, sink, order_key, state, due_at, settled_at, config)
     SELECT seq, 'r', s.sink, CASE WHEN s.sink = 'ordered' THEN meeting END, s.state,
-           CASE WHEN s.state = 'pending' THEN received_at END, CASE WHEN s.state <> 'pending' THEN received_at END, ''
+           CASE WHEN s.state = 'pending' AND (s.sink = 'free' OR seq % 50 = 1) THEN received_at END,
+           CASE WHEN s.state <> 'pending' THEN received_at END, ''
       FROM relay.event, (VALUES ('free', 'pending'), ('ordered', 'pending'), ('done', 'delivered')) s (sink, state)
      WHERE seq <= $1 ORDER BY seq""",
     """
@@ -89,6 +90,7 @@ QUESTIONS: Mapping[str, Callable[[Connection], Awaitable[object]]] = {
     "of an event": partial(ledger.deliveries, **_ANY | {"event_id": "event-300"}),
     "dead of a sink": partial(ledger.deliveries, **_ANY | {"sink": "dead", "state": DeliveryState.DEAD}),
     "no dead": partial(ledger.deliveries, **_ANY | {"sink": "free", "state": DeliveryState.DEAD}),
+    "ahead": partial(ledger.ahead, delivery_id=41),
     "tally of the dead": partial(ledger.tally, selection=_DEAD),
     "tally of a meeting": partial(ledger.tally, selection=Selection(meeting="meeting-3")),
     "selected": partial(ledger.selected, selection=Selection(upto=400), after=200, limit=50),

@@ -58,8 +58,10 @@ SELECT sink, order_key, replay > 0 FROM relay.delivery WHERE id = $1 AND state =
 _FIRST = f"""
 {_DELIVERY}
  WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
-   AND d.state = 'pending' AND d.{{queue}} AND d.due_at IS NOT NULL LIMIT 1"""
-_FIRST_FRESH, _FIRST_REPLAY = (_FIRST.format(queue=queue) for queue in ("replay = 0", "replay > 0"))
+   AND d.state = 'pending' AND d.{{queue}} AND d.due_at IS NOT NULL ORDER BY d.{{order}} LIMIT 1"""
+_FIRST_FRESH, _FIRST_REPLAY = (
+    _FIRST.format(queue=queue, order=order) for queue, order in (("replay = 0", "id"), ("replay > 0", "event"))
+)
 _TALLY = """
 SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
   FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"""
