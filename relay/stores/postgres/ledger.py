@@ -35,18 +35,10 @@ from relay.stores.rows import (
 )
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM relay.event e"  # noqa: S608 - a constant of ours
-# A mark is sorted by source and webhook id first, of which there are few: each is a step down the index. An index on
-# uuids alone would cost every accept, for what people ask now and then.
 _MARKED = """
-WITH RECURSIVE pair (source, webhook_id) AS (
-    (SELECT source, webhook_id FROM relay.mark ORDER BY source, webhook_id LIMIT 1)
-    UNION ALL
-    SELECT next.source, next.webhook_id FROM pair CROSS JOIN LATERAL (
-        SELECT source, webhook_id FROM relay.mark WHERE (source, webhook_id) > (pair.source, pair.webhook_id)
-         ORDER BY source, webhook_id LIMIT 1) next)
-SELECT DISTINCT marked.event_id FROM pair CROSS JOIN LATERAL (
+SELECT DISTINCT marked.event_id FROM (
     SELECT event_id FROM relay.mark
-     WHERE source = pair.source AND webhook_id = pair.webhook_id AND uuid = $1 LIMIT 2) marked LIMIT 2"""
+     WHERE hashtextextended(uuid, 0) = hashtextextended($1, 0) AND uuid = $1 LIMIT 100) marked LIMIT 2"""
 _ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.attempt", "d.reason"))
 """Places of the columns."""
 _ATTEMPTS = """

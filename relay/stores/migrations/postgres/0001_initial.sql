@@ -37,10 +37,14 @@ CREATE TABLE relay.mark (
     uuid       TEXT COLLATE "C" NOT NULL,
     body_hash  BYTEA  NOT NULL,
     seen_at    BIGINT NOT NULL,
-    event_id   TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (source, webhook_id, uuid, body_hash)
+    event_id   TEXT COLLATE "C" NOT NULL
 );
-CREATE INDEX mark_body ON relay.mark (body_hash, seen_at);
+-- These two take each event to pages of their own, all of which have to be in memory, and to be written out after each
+-- checkpoint: so they hold hashes, which take a third of the room. The server's locks keep marks apart
+-- (0002_operations.sql); that the first index is unique stands behind them.
+CREATE UNIQUE INDEX mark_uuid ON relay.mark (
+    hashtextextended(uuid, 0), hashtextextended(source || ' ' || webhook_id || ' ' || encode(body_hash, 'hex'), 0));
+CREATE INDEX mark_body ON relay.mark (hashtextextended(encode(body_hash, 'hex'), 0), seen_at);
 CREATE INDEX mark_age ON relay.mark (seen_at);
 
 -- Rows change a few times in a short life, and then stay: pages keep some room for that, and vacuum comes early.
