@@ -57,7 +57,8 @@ BEGIN
             -- IS NOT DISTINCT: else a server without statistics takes the primary key, and walks over all of a sender's marks.
             -- Only by time: repeats, of which there may be very many, bear the time of the first.
             SELECT m.event_id, m.seen_at FROM relay.mark m
-             WHERE m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
+             WHERE substring(m.body_hash, 1, 8) = substring(given.body_hash, 1, 8)
+               AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
                AND m.source IS NOT DISTINCT FROM given.source
                AND m.webhook_id IS NOT DISTINCT FROM given.mark_webhook_id
              ORDER BY m.seen_at LIMIT 1) AS mark
