@@ -421,12 +421,14 @@ async def test_a_writer_that_dies_ends_the_store(tmp_path: Path) -> None:
         assert "the writer died" in store.health().obstacle
 
 
+@pytest.mark.parametrize("analyzed", [False, True])
 async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_server_knows_how_many(
-    tmp_path: Path,
+    tmp_path: Path, *, analyzed: bool
 ) -> None:
     async with bystander(tmp_path) as database:
         first = admission("crm", body=b"same", uuid="same", replay_window=WINDOW)
         await intake.accept_all(database, [intake.Candidate(first)])
+        await database.execute("ANALYZE relay.mark" if analyzed else "SELECT 1")
         for repeated, hashed in (("'u-' || n", "body_hash"), ("uuid", "sha256(n::TEXT::BYTEA)")):
             await database.execute(
                 f"INSERT INTO relay.mark SELECT source, webhook_id, {repeated}, {hashed}, seen_at, event_id"
