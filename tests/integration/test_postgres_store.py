@@ -21,6 +21,8 @@ from relay.stores import postgres
 from relay.stores.postgres import PostgresStore, connection, intake, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
+from relay.stores.postgres.skipping import Look
+from relay.stores.rows import to_micros
 from tests.contract.postgres import database_of, is_there
 from tests.fakes.admissions import NOON, admission
 
@@ -446,6 +448,42 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
             assert [each.duplicate for each in made] == [DuplicateKind.BODY, None, None]
             assert made[2].conflict
         assert await _marks_read(database) - before < 100
+
+
+async def test_what_vacuum_may_not_remove_is_passed_by_few_claims(tmp_path: Path) -> None:
+    long_ago, look = to_micros(NOON - timedelta(seconds=100)), Look()
+
+    async def begin(later: timedelta) -> list[int]:
+        claimed = await outbox.claim(
+            database, "crm", limit=8, newest=2, now=NOON + later, lease=LEASE, owner="me", look=look
+        )
+        return [each.attempt for each in claimed]
+
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as onlooker, bystander(tmp_path) as database:
+        await onlooker.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM relay.delivery")
+        await database.execute(
+            "INSERT INTO relay.delivery (event, route, sink, state, due_at, config)"
+            " SELECT -n, 'r', 'crm', 'pending', $1, '' FROM generate_series(1, 5000) n",
+            long_ago,
+        )
+        await database.execute("UPDATE relay.delivery SET state = 'delivered', due_at = NULL")
+        before = await _due_passed(database)
+        for number in range(10):
+            await store.accept(admission("crm"))
+            assert await begin(timedelta(milliseconds=number)) == [1]
+        assert 5000 <= await _due_passed(database) - before < 2 * 5000
+        await store.accept(admission("crm"))
+        await database.execute("UPDATE relay.delivery SET due_at = $1 WHERE attempt = 0 AND event > 0", long_ago)
+        assert await begin(timedelta(milliseconds=20)) == []
+        assert await begin(timedelta(seconds=6)) == [1], "what comes to light late is found now and then"
+
+
+async def _due_passed(database: Connection) -> int:
+    """How many entries of the index of what is due were read so far."""
+    await database.execute("SELECT pg_stat_force_next_flush()")
+    return int(
+        await database.fetchval("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'delivery_due'")
+    )
 
 
 async def _marks_read(database: Connection) -> int:

@@ -116,16 +116,19 @@ END
 $$;
 
 -- Lease what is due of sink $1, $2 at most, $3 of them the newest, at $4 until $5, to owner $6; nothing to one who was
--- not heard of for $7: others take it for dead.
-CREATE FUNCTION relay.claim(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT)
+-- not heard of for $7: others take it for dead. What was due before $8 is skipped (relay/stores/postgres/skipping.py); if
+-- anything is, the newest are those of the last two seconds. Each row says when the oldest was due, and how many entries
+-- of the index were passed beside those of what was taken; where nothing was taken, a row says only that.
+CREATE FUNCTION relay.claim(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT, BIGINT)
 RETURNS TABLE (
     delivery BIGINT, route TEXT, sink TEXT, attempt INTEGER, tries INTEGER, replay INTEGER, replay_at BIGINT,
     id TEXT, source TEXT, type TEXT, received_at BIGINT, webhook_id TEXT, uuid TEXT, meeting TEXT, session TEXT,
-    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA
+    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA, oldest BIGINT, passed BIGINT
 ) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
+    before BIGINT := pg_stat_get_xact_tuples_returned('relay.delivery_due'::regclass);
     fresh  BIGINT[];
     newest BIGINT[];
     again  BIGINT[] := '{}';
@@ -134,14 +137,15 @@ BEGIN
         RETURN;
     END IF;
     -- The conditions of the partial indexes stand here word for word.
-    fresh := ARRAY(
-        SELECT d.id FROM relay.delivery d
-         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4
-         ORDER BY d.due_at, d.id LIMIT $2 - $3 FOR UPDATE SKIP LOCKED);
+    SELECT coalesce(array_agg(due.id), '{}'), min(due.due_at) INTO fresh, oldest FROM (
+        SELECT d.id, d.due_at FROM relay.delivery d
+         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4 AND d.due_at >= $8
+         ORDER BY d.due_at, d.id LIMIT $2 - $3 FOR UPDATE SKIP LOCKED) AS due;
     IF $3 > 0 AND cardinality(fresh) = $2 - $3 THEN
         newest := ARRAY(
             SELECT d.id FROM relay.delivery d
              WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4
+               AND d.due_at >= CASE WHEN $8 > 0 THEN greatest($8, $4 - 2000000) ELSE 0 END
              ORDER BY d.due_at DESC, d.id DESC LIMIT $3 FOR UPDATE SKIP LOCKED);
         fresh := ARRAY(SELECT unnest(fresh) UNION SELECT unnest(newest));
     END IF;
@@ -151,7 +155,9 @@ BEGIN
              WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at <= $4
              ORDER BY d.due_at, d.id LIMIT $2 - cardinality(fresh) FOR UPDATE SKIP LOCKED);
     END IF;
+    passed := pg_stat_get_xact_tuples_returned('relay.delivery_due'::regclass) - before - cardinality(fresh);
     IF cardinality(fresh) + cardinality(again) = 0 THEN
+        RETURN NEXT;
         RETURN;
     END IF;
     RETURN QUERY
@@ -161,23 +167,23 @@ BEGIN
         RETURNING d.id, d.event, d.route, d.sink, d.attempt, d.tries, d.replay, d.replay_at)
     SELECT d.id, d.route, d.sink, d.attempt, d.tries, d.replay, d.replay_at,
            e.id, e.source, e.type, e.received_at, e.webhook_id, e.uuid, e.meeting, e.session, e.organization, e.stream,
-           e.defect, e.headers, e.body
+           e.defect, e.headers, e.body, oldest, passed
       FROM leased d JOIN relay.event e ON e.seq = d.event
      ORDER BY d.replay > 0, d.id;  -- ids are in the order of acceptance
 END
 $$;
 
 -- Record verdicts: numbers, attempts, states, when a pending one comes due again, tries, receipts, reasons, details, and
--- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded: of the others
--- somebody else has the lease.
+-- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded (of the others somebody
+-- else has the lease), and since when the oldest is due that has come due by it.
 CREATE FUNCTION relay.settle(
-    BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT
-) RETURNS BIGINT[] LANGUAGE plpgsql
+    BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT,
+    OUT recorded BIGINT[], OUT woken BIGINT
+) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    recorded BIGINT[];
-    ordered  BIGINT[];
+    ordered BIGINT[];
 BEGIN
     PERFORM pg_advisory_xact_lock(1148810241, hash) FROM (
         SELECT DISTINCT hashtext(d.order_key) AS hash
@@ -206,6 +212,7 @@ BEGIN
     -- Of each meeting in which one was settled, let the next one come due; as old as its event, not as its turn: else a
     -- backlog of long meetings would look as new as what comes in meanwhile.
     IF ordered IS NOT NULL THEN
+        WITH next AS (
         UPDATE relay.delivery d
            SET due_at = coalesce(d.replay_at,
                                  least($10, (SELECT e.received_at FROM relay.event e WHERE e.seq = d.event)))
@@ -222,9 +229,10 @@ BEGIN
                                  AND n.order_key = done.order_key
                                ORDER BY n.event LIMIT 1)
                    END
-              FROM relay.delivery done WHERE done.id = ANY(ordered)));
+              FROM relay.delivery done WHERE done.id = ANY(ordered)))
+        RETURNING d.due_at)
+        SELECT min(next.due_at) INTO woken FROM next;
     END IF;
-    RETURN recorded;
 END
 $$;
 
