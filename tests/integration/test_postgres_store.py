@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -448,6 +449,25 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
             assert [each.duplicate for each in made] == [DuplicateKind.BODY, None, None]
             assert made[2].conflict
         assert await _marks_read(database) - before < 100
+
+
+async def test_what_was_planned_for_an_empty_store_is_good_for_a_full_one(tmp_path: Path) -> None:
+    async with bystander(tmp_path) as database:
+        read = [0]
+        for _ in range(12):
+            given = [admission("crm", replay_window=WINDOW) for _ in range(8)]
+            given += [admission("ordered", order_key=f"meeting-{number % 4}") for number in range(8)]
+            await intake.accept_all(database, [intake.Candidate(each) for each in given])
+            for sink in ("crm", "ordered"):
+                claimed = await outbox.claim(
+                    database, sink, limit=4, newest=1, now=NOON, lease=LEASE, owner="me", look=Look()
+                )
+                assert len(claimed) == 4
+                await outbox.settle(database, [(each, DONE) for each in claimed], now=NOON)
+            await database.execute("SELECT pg_stat_force_next_flush()")
+            read.append(await database.fetchval("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"))
+        rounds = [after - before for before, after in pairwise(read)]
+        assert 2 * rounds[-1] < 3 * rounds[2], f"each cost more than the one before: {rounds}"
 
 
 async def test_what_vacuum_may_not_remove_is_passed_by_few_claims(tmp_path: Path) -> None:

@@ -49,8 +49,9 @@ _QUEUE = """
 SELECT sink, order_key, replay > 0 FROM relay.delivery WHERE id = $1 AND state = 'pending' AND due_at IS NULL"""
 _FIRST = f"""
 {_DELIVERY}
- WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
-   AND d.state = 'pending' AND d.{{queue}} AND d.due_at IS NOT NULL ORDER BY d.{{order}} LIMIT 1"""
+ WHERE hashtextextended(d.sink || ' ' || d.order_key, 0) = hashtextextended($1 || ' ' || $2, 0)
+   AND d.sink = $1 AND d.order_key = $2
+   AND d.settled_at IS NULL AND d.{{queue}} AND d.due_at IS NOT NULL ORDER BY d.{{order}} LIMIT 1"""
 _FIRST_FRESH, _FIRST_REPLAY = (
     _FIRST.format(queue=queue, order=order) for queue, order in (("replay = 0", "id"), ("replay > 0", "event"))
 )

@@ -100,8 +100,10 @@ BEGIN
           JOIN fresh ON fresh.place = target.place
           LEFT JOIN LATERAL (
             SELECT true AS waits FROM relay.delivery d
-             WHERE d.sink = target.sink AND hashtextextended(d.order_key, 0) = hashtextextended(target.order_key, 0)
-               AND d.order_key = target.order_key AND d.state = 'pending' AND d.replay = 0
+             WHERE hashtextextended(d.sink || ' ' || d.order_key, 0)
+                 = hashtextextended(target.sink || ' ' || target.order_key, 0)
+               AND d.sink = target.sink
+               AND d.order_key = target.order_key AND d.settled_at IS NULL AND d.replay = 0
              LIMIT 1) AS before ON true
          ORDER BY target.number
     )
@@ -219,13 +221,15 @@ BEGIN
          WHERE d.due_at IS NULL AND d.id = ANY(ARRAY(
             SELECT CASE WHEN done.replay = 0
                         THEN (SELECT n.id FROM relay.delivery n
-                               WHERE n.sink = done.sink AND n.state = 'pending' AND n.replay = 0
-                                 AND hashtextextended(n.order_key, 0) = hashtextextended(done.order_key, 0)
+                               WHERE n.sink = done.sink AND n.settled_at IS NULL AND n.replay = 0
+                                 AND hashtextextended(n.sink || ' ' || n.order_key, 0)
+                                   = hashtextextended(done.sink || ' ' || done.order_key, 0)
                                  AND n.order_key = done.order_key
                                ORDER BY n.id LIMIT 1)
                         ELSE (SELECT n.id FROM relay.delivery n
-                               WHERE n.sink = done.sink AND n.state = 'pending' AND n.replay > 0
-                                 AND hashtextextended(n.order_key, 0) = hashtextextended(done.order_key, 0)
+                               WHERE n.sink = done.sink AND n.settled_at IS NULL AND n.replay > 0
+                                 AND hashtextextended(n.sink || ' ' || n.order_key, 0)
+                                   = hashtextextended(done.sink || ' ' || done.order_key, 0)
                                  AND n.order_key = done.order_key
                                ORDER BY n.event LIMIT 1)
                    END
@@ -367,8 +371,9 @@ CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql 
 BEGIN
     RETURN EXISTS (
         SELECT FROM relay.delivery d
-         WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
-           AND d.state = 'pending' AND d.replay > 0);
+         WHERE hashtextextended(d.sink || ' ' || d.order_key, 0) = hashtextextended($1 || ' ' || $2, 0)
+           AND d.sink = $1 AND d.order_key = $2
+           AND d.settled_at IS NULL AND d.replay > 0);
 END
 $$;
 
