@@ -18,20 +18,14 @@ from relay.options import Duration, Options, Secret, Unfit
 from relay.registration.url import public_address
 from relay.routing import RouteOptions
 from relay.sinks import SinkOptions
+from relay.stores import unfit
 
 
 def _known_store(url: Secret) -> Secret:
     """Only the kind of store is judged here; its file or server is somebody else's to find."""
-    text = url.get_secret_value()
-    if text.startswith("sqlite:///"):
-        if text.removeprefix("sqlite:///") in ("", ":memory:"):
-            raise Unfit("names no file; write sqlite:///data/relay.db")
-        return url
-    if text.startswith("sqlite:"):
-        raise Unfit("has too few slashes; write sqlite:///data/relay.db, or sqlite:////var/lib/relay.db")
-    if text.startswith(("postgresql://", "postgres://")):  # said here, and not when the relay starts in production
-        raise Unfit("names PostgreSQL, which this version cannot use yet; write sqlite:///data/relay.db")
-    raise Unfit("is no store; write sqlite:///data/relay.db")
+    if problem := unfit(url.get_secret_value()):
+        raise Unfit(problem)
+    return url
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -42,8 +36,11 @@ StoreUrl = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": "^sqlite:///.+",
-            "examples": ["sqlite:///data/relay.db", "sqlite:////var/lib/relay/relay.db"],
+            "pattern": "^(sqlite:///|postgres(ql)?://).+",
+            "examples": [
+                "sqlite:///data/relay.db",
+                "postgresql://relay:${POSTGRES_PASSWORD}@db.internal:5432/relay",
+            ],
         }
     ),
 ]
@@ -62,7 +59,8 @@ class Config(Options):
     """The configuration of dyte-relay."""
 
     store: StoreUrl = Secret("sqlite:///data/relay.db")
-    """Where accepted events are kept: `sqlite:///` and a path, four slashes for an absolute one."""
+    """Where accepted events are kept: `sqlite:///` and a path, four slashes for an absolute one; or the URL of a
+    PostgreSQL database, in which several relays can work together."""
     retention: RetentionOptions = RetentionOptions()
     """How long the store keeps what is settled."""
     gateway: GatewayOptions = GatewayOptions()

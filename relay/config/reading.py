@@ -23,7 +23,10 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]{1,18}|[0-9]{1,18}(\.[0-9]{0,18})?)([eE][-+]
 _EXPECTED = {bool: "must be true or false", int: "must be a whole number", float: "must be a number"}
 _FRAGMENT = 4  # characters of a secret in a row that a message may not repeat
 # What secrets may start with, and every message may say.
-_PUBLIC = "whsec_ xoxb- bearer https:// http:// sqlite:/// postgresql:// -----begin public key-----"
+_PUBLIC = (
+    "whsec_ xoxb- bearer https:// http:// sqlite:/// postgresql://user:password@host:port/database "
+    "-----begin public key-----"
+)
 
 
 class _Broken:

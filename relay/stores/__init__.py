@@ -10,12 +10,33 @@ from relay.ports import Live, Store
 from relay.stores.sqlite import SqliteStore
 from relay.stores.sqlite.live import SqliteLive
 
+_POSTGRES = ("postgresql://", "postgres://")
+
 
 def sqlite_path(url: str) -> Path | None:
     """The file of a `sqlite:///` URL: three slashes for a relative path, four for an absolute one. None for others."""
     return (
         Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") and len(url) > len("sqlite:///") else None
     )
+
+
+def unfit(url: str) -> str:
+    """What is wrong with the URL of a store, and what to do about it; empty: nothing that can be seen in it. It is
+    for the file or the server to tell whether there is a store. Nothing of the URL is repeated."""
+    if url.startswith("sqlite:"):
+        if not url.startswith("sqlite:///"):
+            return "has too few slashes; write sqlite:///data/relay.db, or sqlite:////var/lib/relay.db"
+        no_file = url.removeprefix("sqlite:///") in ("", ":memory:")
+        return "names no file; write sqlite:///data/relay.db" if no_file else ""
+    if not url.startswith(_POSTGRES):
+        return "is no store; write sqlite:///data/relay.db, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    from relay.stores.postgres.server import parse  # noqa: PLC0415 - who uses SQLite need not pay for asyncpg
+
+    try:
+        parse(url)
+    except StartError as error:
+        return str(error).removeprefix("store: ")
+    return ""
 
 
 async def open_store(
@@ -43,6 +64,10 @@ async def open_store(
         return await SqliteStore.open(
             path, create=create, min_free=min_free, owner=owner, moves_log=upkeep, takes_turns=takes_turns
         )
+    if url.startswith(_POSTGRES):
+        from relay.stores.postgres import PostgresStore  # noqa: PLC0415 - as above
+
+        return await PostgresStore.open(url, create=create, owner=owner)
     raise _unknown(url)
 
 
@@ -51,9 +76,13 @@ async def open_live(url: str) -> Live:
     path = sqlite_path(url)
     if path is not None:
         return await SqliteLive.open(path)
+    if url.startswith(_POSTGRES):
+        from relay.stores.postgres.live import PostgresLive  # noqa: PLC0415 - as above
+
+        return await PostgresLive.open(url)
     raise _unknown(url)
 
 
 def _unknown(url: str) -> StartError:
     scheme = urlsplit(url).scheme or "nothing"
-    return StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db")
+    return StartError(f"store: cannot use {scheme!r}; write sqlite:///data/relay.db, or postgresql://…")

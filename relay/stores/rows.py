@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
-from relay.model import Delivery, DeliveryState, Event, EventState
+from relay.model import Delivery, DeliveryState, Event, EventState, GateState, Wish
 from relay.payload import Defect
-from relay.records import AttemptRecord, DeliveryRecord, EventRecord
+from relay.records import AttemptRecord, DeliveryRecord, EventRecord, SinkRecord
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -139,3 +140,47 @@ def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
         leased=row[17] is not None,
         attempts=attempts,
     )
+
+
+def attempt_record(row: Row) -> AttemptRecord:
+    """The record of a row of attempt, at, reason, detail."""
+    return AttemptRecord(attempt=row[0], at=from_micros(row[1]), reason=row[2], detail=row[3])
+
+
+def waiting(rows: Iterable[Row]) -> dict[str, SinkRecord]:
+    """What waits, by sink: of rows of sink, pending, replays, oldest."""
+    return {
+        sink: SinkRecord(sink=sink, pending=pending, replays=replays, oldest=moment_or_none(oldest))
+        for sink, pending, replays, oldest in rows
+    }
+
+
+def wishes(rows: Iterable[Row]) -> dict[str, Wish]:
+    """What people want, by sink: of rows of sink, paused, at."""
+    return {sink: Wish(paused=bool(paused), at=from_micros(at)) for sink, paused, at in rows}
+
+
+def sink_records(
+    waiting: Mapping[str, SinkRecord], dead: Mapping[str, int], wishes: Mapping[str, Wish], reports: Iterable[Row]
+) -> Sequence[SinkRecord]:
+    """All that is known of any sink; the reports are rows of sink, state, reason, detail, since."""
+    reported = {row[0]: row[1:] for row in reports}
+    records = []
+    for sink in sorted({*waiting, *dead, *wishes, *reported}):
+        backlog = waiting.get(sink, SinkRecord(sink=sink))
+        state, reason, detail, since = reported.get(sink, (None, "", "", None))
+        records.append(
+            SinkRecord(
+                sink=sink,
+                pending=backlog.pending,
+                oldest=backlog.oldest,
+                replays=backlog.replays,
+                dead=dead.get(sink, 0),
+                state=None if state is None else GateState(state),
+                reason=reason,
+                detail=detail,
+                since=moment_or_none(since),
+                wish=wishes.get(sink),
+            )
+        )
+    return records

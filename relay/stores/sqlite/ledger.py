@@ -12,6 +12,7 @@ from relay.stores.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     Row,
+    attempt_record,
     delivery_record,
     event_record,
     from_micros,
@@ -224,7 +225,4 @@ def forget(
 
 def attempts(connection: apsw.Connection, delivery_id: int) -> list[AttemptRecord]:
     """The failed attempts of a delivery, first to last."""
-    return [
-        AttemptRecord(attempt=attempt, at=from_micros(at), reason=reason, detail=detail)
-        for attempt, at, reason, detail in connection.execute(_ATTEMPTS, (delivery_id,))
-    ]
+    return [attempt_record(row) for row in connection.execute(_ATTEMPTS, (delivery_id,))]

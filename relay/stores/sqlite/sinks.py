@@ -9,7 +9,8 @@ import apsw
 
 from relay.model import Failure, GateState, Wish
 from relay.records import SinkRecord
-from relay.stores.rows import from_micros, moment_or_none, quoted_text, to_micros
+from relay.stores import rows
+from relay.stores.rows import quoted_text, to_micros
 
 _WISH = """
 INSERT INTO sink_wish (sink, paused, at) VALUES (?1, ?2, ?3)
@@ -37,10 +38,7 @@ def wish(connection: apsw.Connection, sink: str, wish: Wish) -> None:
 
 def wishes(connection: apsw.Connection) -> Mapping[str, Wish]:
     """All of them, by sink."""
-    return {
-        sink: Wish(paused=bool(paused), at=from_micros(at))
-        for sink, paused, at in connection.execute("SELECT sink, paused, at FROM sink_wish")
-    }
+    return rows.wishes(connection.execute("SELECT sink, paused, at FROM sink_wish"))
 
 
 def report(connection: apsw.Connection, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
@@ -51,36 +49,11 @@ def report(connection: apsw.Connection, sink: str, state: GateState, failure: Fa
 
 def waiting(connection: apsw.Connection) -> Mapping[str, SinkRecord]:
     """The sinks for which something waits, and how much."""
-    return {
-        sink: SinkRecord(sink=sink, pending=pending, replays=replays, oldest=moment_or_none(oldest))
-        for sink, pending, replays, oldest in connection.execute(_WAITING)
-    }
+    return rows.waiting(connection.execute(_WAITING))
 
 
 def sinks(connection: apsw.Connection) -> Sequence[SinkRecord]:
     """All that is known of any sink."""
-    known = waiting(connection)
     dead = dict(connection.execute(_DEAD))
-    wanted = wishes(connection)
-    reports = {
-        row[0]: row[1:] for row in connection.execute("SELECT sink, state, reason, detail, since FROM sink_report")
-    }
-    records = []
-    for sink in sorted({*known, *dead, *wanted, *reports}):
-        backlog = known.get(sink, SinkRecord(sink=sink))
-        state, reason, detail, since = reports.get(sink, (None, "", "", None))
-        records.append(
-            SinkRecord(
-                sink=sink,
-                pending=backlog.pending,
-                oldest=backlog.oldest,
-                replays=backlog.replays,
-                dead=dead.get(sink, 0),
-                state=None if state is None else GateState(state),
-                reason=reason,
-                detail=detail,
-                since=moment_or_none(since),
-                wish=wanted.get(sink),
-            )
-        )
-    return records
+    reports = connection.execute("SELECT sink, state, reason, detail, since FROM sink_report")
+    return rows.sink_records(waiting(connection), dead, wishes(connection), reports)

@@ -1,0 +1,163 @@
+"""Opening connections: settings on which the promise rests, and what errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg import exceptions
+
+from relay.errors import StartError, StoreError, StoreUnavailable, StoreUnusable
+from relay.stores.postgres import texts
+from relay.stores.postgres.server import Server
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+APPLICATION = "dyte-relay"
+CONNECT_SECONDS = 2.0
+"""How long a connection may take to come about; with a statement it stays about within the gateway's hard end."""
+WRITING_MS, READING_MS = 2_000, 30_000
+"""How long a statement may take."""
+_LOCK_MS = 1_500
+_IDLE_MS = 5_000
+_OUTAGE = (
+    OSError,
+    TimeoutError,
+    EOFError,
+    exceptions.PostgresConnectionError,
+    exceptions.InterfaceError,
+    exceptions.InternalClientError,
+    exceptions.AdminShutdownError,
+    exceptions.CrashShutdownError,
+    exceptions.CannotConnectNowError,
+    exceptions.ReadOnlySQLTransactionError,
+    exceptions.IdleInTransactionSessionTimeoutError,
+)
+"""The connection is of no use any more: another one may be."""
+_BUSY = (
+    exceptions.QueryCanceledError,
+    exceptions.LockNotAvailableError,
+    exceptions.DeadlockDetectedError,
+    exceptions.SerializationError,
+    exceptions.TooManyConnectionsError,
+    exceptions.OutOfMemoryError,
+)
+_IO = (exceptions.PostgresIOError, exceptions.DataCorruptedError, exceptions.IndexCorruptedError)
+TROUBLE = (exceptions.PostgresError, exceptions.InterfaceError, exceptions.InternalClientError, OSError, EOFError)
+"""All that asyncpg raises."""
+
+
+# What people ask differs much from one time to the next, and a plan that is made for all of it is bad for some.
+_READING = {"default_transaction_read_only": "on", "plan_cache_mode": "force_custom_plan"}
+
+
+def settings(statement_ms: int, *, reads: bool = False) -> dict[str, str]:
+    """What each session keeps. The server's own limits are for all that use it, and may be any."""
+    return (_READING if reads else {}) | {
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": str(statement_ms),
+        "lock_timeout": str(_LOCK_MS),
+        "idle_in_transaction_session_timeout": str(_IDLE_MS),
+        "jit": "off",
+    }
+
+
+# What is acknowledged survives the server's crash, whatever its default is; where it is stronger, it stays so.
+_DURABLY = """
+SELECT set_config('synchronous_commit',
+                  CASE WHEN current_setting('synchronous_commit') IN ('on', 'remote_apply')
+                       THEN current_setting('synchronous_commit') ELSE 'on' END, {local})"""
+
+
+def prelude(statement_ms: int, *, reads: bool = False) -> str:
+    """What comes first in a transaction on a connection that keeps nothing from the one before."""
+    kept = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings(statement_ms, reads=reads).items())
+    return f"{kept}; {_DURABLY.format(local='true')}"
+
+
+async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool = False) -> Connection:
+    """A new connection; through one that `reads` nothing can be written.
+
+    Raises what `classify` knows, or ValueError where the URL cannot be used.
+    """
+    if server.pooled:
+        connection: Connection = await asyncpg.connect(
+            server.url,
+            timeout=CONNECT_SECONDS,
+            statement_cache_size=0,
+            server_settings={"application_name": APPLICATION},
+        )
+    else:
+        connection = await asyncpg.connect(
+            server.url,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": APPLICATION, **settings(statement_ms, reads=reads)},
+        )
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await _set_up(connection, pooled=server.pooled)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _set_up(connection: Connection, *, pooled: bool) -> None:
+    if not pooled:
+        await connection.execute(_DURABLY.format(local="false"))
+    async with connection.transaction():
+        await connection.set_type_codec(
+            "text", schema="pg_catalog", encoder=texts.encode, decoder=texts.decode, format="binary"
+        )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the connection is to blame, and is not to be used again."""
+    return isinstance(error, _OUTAGE) and not isinstance(error, ValueError)  # which are wrong arguments, to asyncpg
+
+
+def classify(error: BaseException, server: Server) -> StoreUnavailable:
+    """What an error means to the one who waits."""
+    kind = "other"
+    if is_outage(error):
+        kind = "conn"
+    elif isinstance(error, _BUSY):
+        kind = "busy"
+    elif isinstance(error, exceptions.DiskFullError):
+        kind = "full"
+    elif isinstance(error, _IO):
+        kind = "io"
+    elif isinstance(error, exceptions.InvalidAuthorizationSpecificationError | exceptions.InvalidCatalogNameError):
+        kind = "conn"
+    return StoreUnavailable(f"store: {server.name}: {describe(error, server)}", kind=kind)
+
+
+def refusal(error: BaseException, server: Server) -> StoreError | StartError:
+    """What an error means to the one who opens the store, and what to do about it."""
+    told = describe(error, server)
+    where = f"store: cannot use {server.name}"
+    match error:
+        case exceptions.InvalidAuthorizationSpecificationError():
+            return StartError(f"{where}: {told}; check user and password in `store`, and the server's pg_hba.conf")
+        case exceptions.InvalidCatalogNameError():
+            return StartError(f"{where}: {told}; create it: `createdb --encoding=UTF8 NAME`, or name another")
+        case exceptions.InsufficientPrivilegeError():
+            return StartError(
+                f"{where}: {told}; let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run "
+                "`relay migrate` as one who may"
+            )
+        case exceptions.ReadOnlySQLTransactionError():
+            return StartError(f"{where}: it is read-only, perhaps a standby; name the primary")
+        case exceptions.UndefinedFunctionError() | exceptions.UndefinedTableError() | exceptions.UndefinedColumnError():
+            return StoreUnusable(f"{where}: its schema is not as we made it: {told}; restore it", kind="corrupt")
+        case _:
+            return StartError(f"{where}: {told}; is PostgreSQL running there, and can it be reached from here?")
+
+
+def describe(error: BaseException, server: Server) -> str:
+    """An error in a few words, without the password."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    words = f"{error}".strip().splitlines()
+    return server.hides(f"{type(error).__name__}: {words[0]}" if words else type(error).__name__)

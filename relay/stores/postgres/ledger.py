@@ -1,0 +1,187 @@
+"""What people ask: short reads on connections of their own, never in the way of an answer.
+
+There is no index for a rare type, a rare state or a uuid whose mark is forgotten: each would cost every accept, and a
+walk over a million events takes a third of a second.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from relay.model import DeliveryState, EventState, Selection
+from relay.records import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
+from relay.stores.postgres.connection import Connection
+from relay.stores.postgres.selection import MEETING, ask, delivery_conditions, event_conditions, of_type, where
+from relay.stores.postgres.sinks import waiting
+from relay.stores.rows import (
+    DELIVERY_COLUMNS,
+    EVENT_COLUMNS,
+    Row,
+    attempt_record,
+    delivery_record,
+    event_record,
+    from_micros,
+)
+
+_EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM relay.event e"  # noqa: S608 - a constant of ours
+# A mark is sorted by source and webhook id first, of which there are few: each is a step down the index. An index on
+# uuids alone would cost every accept, for what people ask now and then.
+_MARKED = """
+WITH RECURSIVE pair (source, webhook_id) AS (
+    (SELECT source, webhook_id FROM relay.mark ORDER BY source, webhook_id LIMIT 1)
+    UNION ALL
+    SELECT next.source, next.webhook_id FROM pair CROSS JOIN LATERAL (
+        SELECT source, webhook_id FROM relay.mark WHERE (source, webhook_id) > (pair.source, pair.webhook_id)
+         ORDER BY source, webhook_id LIMIT 1) next)
+SELECT DISTINCT mark.event_id
+  FROM pair JOIN relay.mark USING (source, webhook_id) WHERE mark.uuid = $1 LIMIT 2"""
+_ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.attempt", "d.reason"))
+"""Places of the columns."""
+_ATTEMPTS = """
+SELECT delivery, attempt, at, reason, detail FROM relay.failure WHERE delivery = ANY($1) ORDER BY delivery, attempt"""
+_DELIVERY = f"SELECT {DELIVERY_COLUMNS} FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"  # noqa: S608
+_SELECTED = "SELECT d.id FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"
+# The first of the queue in which a delivery waits for its turn; replays have a queue of their own.
+_QUEUE = """
+SELECT sink, order_key, replay > 0 FROM relay.delivery WHERE id = $1 AND state = 'pending' AND due_at IS NULL"""
+_FIRST = f"""
+{_DELIVERY}
+ WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
+   AND d.state = 'pending' AND d.{{queue}} AND d.due_at IS NOT NULL LIMIT 1"""
+_FIRST_FRESH, _FIRST_REPLAY = (_FIRST.format(queue=queue) for queue in ("replay = 0", "replay > 0"))
+_TALLY = """
+SELECT d.sink, d.route, d.state, count(*), min(e.received_at), max(e.received_at)
+  FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"""
+_TOTALS = """
+SELECT state, count(*) FROM relay.event GROUP BY state
+ UNION ALL
+SELECT state, count(*) FROM relay.delivery GROUP BY state"""
+
+
+async def events(
+    connection: Connection,
+    *,
+    type_glob: str | None,
+    meeting: str | None,
+    source: str | None,
+    state: EventState | None,
+    limit: int,
+) -> Sequence[EventRecord]:
+    """The newest events that fit."""
+    conditions = {MEETING: meeting, "e.source = ?": source, "e.state = ?": state} | of_type(type_glob)
+    clause, arguments = where(conditions, first=2)
+    rows = await ask(connection, f"{_EVENT}{clause} ORDER BY e.seq DESC LIMIT $1", limit, *arguments)
+    return [event_record(row) for row in rows]
+
+
+async def event(connection: Connection, event_id: str) -> EventRecord | None:
+    """One event by id, by the start of it where that is unique, or by the sender's uuid."""
+    if not event_id or not event_id.isprintable():  # an empty start fits all; lone surrogates cannot be asked for
+        return None
+    for condition, arguments in (
+        ("e.id = $1", (event_id,)),
+        ("e.id >= $1 AND e.id < $2", (event_id, event_id + "\U0010ffff")),
+        ("e.id = $1", await _marked(connection, event_id)),
+        ("e.uuid = $1", (event_id,)),  # a scan; only for events that outlived their mark
+    ):
+        rows = await ask(connection, f"{_EVENT} WHERE {condition} LIMIT 2", *arguments) if arguments else []
+        if len(rows) == 1:
+            return event_record(rows[0])
+    return None
+
+
+async def _marked(connection: Connection, uuid: str) -> tuple[str, ...]:
+    """The event that bears the mark of this uuid, if there is exactly one. A repeat under another uuid has a mark too,
+    and is found by it."""
+    found = [row[0] for row in await ask(connection, _MARKED, uuid)]
+    return tuple(found) if len(found) == 1 else ()
+
+
+async def deliveries(
+    connection: Connection,
+    *,
+    event_id: str | None,
+    sink: str | None,
+    state: DeliveryState | None,
+    meeting: str | None,
+    limit: int,
+) -> Sequence[DeliveryRecord]:
+    """The newest deliveries that fit, each with its failed attempts."""
+    of_events, arguments = where({"e.id = ?": event_id, MEETING: meeting}, first=2)
+    if of_events:
+        of_events = f"WITH meant AS MATERIALIZED (SELECT e.seq FROM relay.event e{of_events})"  # noqa: S608
+    # A state as a word of the statement: else its partial index is not thought of.
+    conditions = {"d.sink = ?": sink, f"d.state = '{state}'": state}
+    clause, more = where(conditions, first=2 + len(arguments))
+    meant = " JOIN meant USING (seq)" if of_events else ""
+    sql = f"{of_events}{_DELIVERY}{meant}{clause} ORDER BY d.id DESC LIMIT $1"
+    return await delivery_records(connection, await ask(connection, sql, limit, *arguments, *more))
+
+
+async def ahead(connection: Connection, delivery_id: int) -> DeliveryRecord | None:
+    """What a delivery without a due time waits for: the one of its queue that has one."""
+    queue = await connection.fetchrow(_QUEUE, delivery_id)
+    if queue is None:
+        return None
+    sink, order_key, replay = queue
+    rows = await ask(connection, _FIRST_REPLAY if replay else _FIRST_FRESH, sink, order_key)
+    records = await delivery_records(connection, rows)
+    return records[0] if records else None
+
+
+async def backlog(connection: Connection) -> Mapping[str, Backlog]:
+    """What waits, by sink."""
+    found = await waiting(connection)
+    return {sink: Backlog(pending=record.pending, oldest=record.oldest) for sink, record in found.items()}
+
+
+async def tally(connection: Connection, selection: Selection) -> Sequence[Tally]:
+    """How many deliveries are meant, by sink, route and state."""
+    clause, arguments = where(delivery_conditions(selection))
+    sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
+    return [
+        Tally(
+            sink=sink,
+            route=route,
+            state=DeliveryState(state),
+            count=count,
+            oldest=from_micros(oldest),
+            newest=from_micros(newest),
+        )
+        for sink, route, state, count, oldest, newest in await ask(connection, sql, *arguments)
+    ]
+
+
+async def selected(
+    connection: Connection, selection: Selection, *, after: int, limit: int
+) -> Step[Sequence[EventRecord]]:
+    """The next `limit` of the events that are meant, in the order of acceptance."""
+    clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after}, first=2)
+    sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail, e.seq FROM relay.event e{clause} ORDER BY e.seq LIMIT $1"  # noqa: S608
+    rows = await ask(connection, sql, limit, *arguments)
+    return Step(done=[event_record(row) for row in rows], next=rows[-1][-1] if len(rows) == limit else None)
+
+
+async def find(connection: Connection, selection: Selection, *, after: int, limit: int) -> Step[Sequence[int]]:
+    """The next `limit` of the deliveries that are meant. It may walk over millions that are not, so it is no work for
+    a transaction that others wait for. What comes to light behind `after` is on its way by itself."""
+    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after}, first=2)
+    rows = await ask(connection, f"{_SELECTED}{clause} ORDER BY d.id LIMIT $1", limit, *arguments)
+    found = [row[0] for row in rows]
+    return Step(done=found, next=found[-1] if len(found) == limit else None)
+
+
+async def totals(connection: Connection) -> Mapping[str, int]:
+    """Events and deliveries, by state."""
+    return dict(await ask(connection, _TOTALS))
+
+
+async def delivery_records(connection: Connection, rows: Sequence[Row]) -> Sequence[DeliveryRecord]:
+    """The records of rows of `DELIVERY_COLUMNS`, each with its failed attempts."""
+    tried = [row[0] for row in rows if row[_ATTEMPT] > 1 or row[_REASON]]
+    attempts: dict[int, list[AttemptRecord]] = defaultdict(list)
+    if tried:
+        for delivery, *attempt in await ask(connection, _ATTEMPTS, tried):
+            attempts[delivery].append(attempt_record(tuple(attempt)))
+    return [delivery_record(row, attempts[row[0]]) for row in rows]

@@ -1,0 +1,100 @@
+"""The schema `relay`: whether it is there, and migrating it.
+
+Each migration is one transaction, under a lock that lets only one node migrate at a time. Its first line says the
+oldest schema whose relay may go on working beside it: one that only adds says an old number, and old nodes stay until
+they are upgraded; one that takes away says its own, and old nodes no longer start.
+"""
+
+from __future__ import annotations
+
+import re
+
+from relay.errors import StartError, StoreUnusable
+from relay.stores.migrations import Migration, migrations
+from relay.stores.postgres.connection import Connection
+from relay.stores.postgres.server import Server
+
+_OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
+_LOCK = 0x4479746552656C61
+"""`DyteRela` in ASCII: held by the one who migrates."""
+_MIGRATING = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '20s'; SET LOCAL client_min_messages = warning"
+_BEGIN = """
+CREATE SCHEMA IF NOT EXISTS relay;
+CREATE TABLE IF NOT EXISTS relay.schema (
+    number     INTEGER PRIMARY KEY,
+    oldest     INTEGER NOT NULL,
+    applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
+)"""
+
+
+def oldest(step: Migration) -> int:
+    """The oldest schema whose relay may go on with this one."""
+    match = _OLDEST.match(step.sql)
+    return step.number if match is None else int(match[1])
+
+
+async def check(connection: Connection, server: Server, *, create: bool, known: int | None = None) -> int:
+    """The number of the schema that is there, 0 for none, if this relay can work with it.
+
+    Raises:
+        StartError: there is none, and none is to be created.
+        StoreUnusable: it is of a relay that is too new or too old, or of another program, or the database cannot hold
+            all texts.
+    """
+    known = len(migrations("postgres")) if known is None else known
+    encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
+    if encoding != "UTF8":
+        raise StoreUnusable(
+            f"store: {server.name} holds texts as {encoding}; name a database made with `createdb --encoding=UTF8`",
+            kind="corrupt",
+        )
+    if await connection.fetchval("SELECT to_regclass('relay.schema') IS NULL"):
+        await _check_empty(connection, server, create=create)
+        return 0
+    found, needed = await connection.fetchrow(
+        "SELECT coalesce(max(number), 0), coalesce(max(oldest) FILTER (WHERE number > $1), 0) FROM relay.schema", known
+    ) or (0, 0)
+    if needed > known:
+        raise StoreUnusable(
+            f"store: {server.name} was brought to schema {found} by a newer relay, with which relays that know only "
+            f"{known} cannot work (they have to know {needed}); upgrade the relay",
+            kind="version",
+        )
+    if not create and found < known:
+        raise StoreUnusable(
+            f"store: {server.name} was written by an older relay; `relay serve` brings it up to date", kind="version"
+        )
+    return int(found)
+
+
+async def _check_empty(connection: Connection, server: Server, *, create: bool) -> None:
+    if not create:
+        raise StartError(f"store: there is no store in {server.name} yet; `relay serve` creates it")
+    foreign = await connection.fetchval(
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay'"
+    )
+    if foreign:
+        raise StoreUnusable(
+            f"store: {server.name} has a schema `relay` of another program; name another database", kind="corrupt"
+        )
+
+
+async def migrate(connection: Connection, *, upto: int | None = None) -> int:
+    """Apply what is missing, each step in one transaction with its number; how many steps that were."""
+    async with connection.transaction():
+        await connection.execute(_MIGRATING)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(_BEGIN)
+    applied = 0
+    for step in migrations("postgres")[:upto]:
+        async with connection.transaction():
+            await connection.execute(_MIGRATING)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if await connection.fetchval("SELECT coalesce(max(number), 0) FROM relay.schema") >= step.number:
+                continue  # another node was first
+            await connection.execute(step.sql)
+            await connection.execute(
+                "INSERT INTO relay.schema (number, oldest) VALUES ($1, $2)", step.number, oldest(step)
+            )
+            applied += 1
+    return applied
