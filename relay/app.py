@@ -114,7 +114,6 @@ class App(Lifetime):
         self._watch(self._timekeeping.run(), "timekeeping")
         if share is None:
             await self._stand_alone(config)
-        await seating.take(lanes)
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
