@@ -307,7 +307,7 @@ async def _close_sink(name: str, sink: Sink) -> None:
 def _gate_text(lane: Lane) -> str:
     gate = lane.gate
     if not lane.seated:
-        return "elsewhere: another node has its seat, and keeps its limit"
+        return "no seat: another node has it and keeps the limit, unless the store is away"
     if gate.state is GateState.OPEN or gate.failure is None:
         return "ok"
     return f"{gate.state}: {gate.failure.reason}: {gate.failure.detail}"

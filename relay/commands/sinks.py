@@ -59,7 +59,7 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
     or `unknown`, while no relay has run it. It is what the relay that ran last said of it, and for how long that has
     been so; of several nodes on one store, the worst that one of them says, and how many do. Oldest is the age of what
     has waited longest; a replay counts from its own time. Pace is how many deliveries were settled over the last
-    minute, by a sample.
+    minute, by a sample. At is the node that says so: of a sink with a `rate`, the only one that delivers to it.
 
     \b
     Examples:
@@ -86,7 +86,8 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
         "dead",
     )
     rows = [_row(each, paces, now) for each in found]
-    columns = ("sink", "type", "state", "for", *numbers)
+    several = len({node for each in found for node in each.record.nodes}) > 1
+    columns = ("sink", "type", "state", "for", *numbers, *(["at"] if several else []))
     cells = [tuple(row[column] for column in columns) for row in rows]
     print_table(columns, cells, whole=("state", "for", *numbers), right=("for", *numbers), notes=advice)
 
@@ -192,6 +193,7 @@ def _row(each: Standing, paces: Mapping[str, float], now: datetime) -> Mapping[s
         "oldest": "" if record.oldest is None else age(now - record.oldest),
         "pace": "" if pace is None else _pace(pace),
         "dead": Text(str(record.dead), "red" if record.dead else ""),
+        "at": record.nodes[0] if len(record.nodes) == 1 else f"{len(record.nodes)} nodes" if record.nodes else "",
     }
 
 

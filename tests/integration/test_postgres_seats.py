@@ -174,3 +174,16 @@ async def test_people_are_told_how_many_nodes_say_so(tmp_path: Path) -> None:
         assert "broken on 1 of 3" in await done(tmp_path, "sinks", "list")
         [told] = await as_json(tmp_path, "sinks", "list")
         assert (told["nodes"], told["other_nodes"]) == (["node-1"], 2)
+
+
+async def test_people_are_told_where_a_sink_is_delivered_to(tmp_path: Path) -> None:
+    choose_store(tmp_path, await postgres.database_of(tmp_path))
+    write_config(tmp_path, sinks=files(tmp_path, "both", "one", "none"))
+    async with nodes(tmp_path) as (one, two):
+        await one.report("one", GateState.OPEN, None, now=NOON)
+        assert "node-0" not in await done(tmp_path, "sinks", "list"), "there is no other"
+        for store in (one, two):
+            await store.report("both", GateState.OPEN, None, now=NOON)
+        head, *rows = (await done(tmp_path, "sinks", "list")).splitlines()
+        assert head.split()[-1] == "at"
+        assert [row.split()[-1] for row in rows[:2]] == ["nodes", "node-0"]
