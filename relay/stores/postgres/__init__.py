@@ -37,11 +37,12 @@ from relay.records import (
     Tally,
 )
 from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, seats, sinks
-from relay.stores.postgres.connection import READING_MS, TROUBLE, WRITING_MS, connect, refusal
+from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
+from relay.stores.postgres.leases import Leases
 from relay.stores.postgres.pace import paces
 from relay.stores.postgres.pool import Pool, Query, together
-from relay.stores.postgres.schema import check, migrate
+from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.writer import Writer
 from relay.stores.rows import from_micros, to_micros
@@ -65,23 +66,17 @@ class PostgresStore:
         self._commit_listeners: list[Callable[[float], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
-        self._presence = nodes.Presence(self._writing, self._owner, on_beat=self._beat)
+        self._leases = Leases(self._writing, self._owner)
+        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
+        self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
         self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
         """Connect, and create or migrate the schema; raises StartError or StoreUnusable."""
         server = parse(url)
-        try:
-            connection = await connect(server)
-            try:
-                await check(connection, server, create=create)
-                if create:
-                    await migrate(connection)
-            finally:
-                connection.terminate()
-        except TROUBLE as error:
-            raise refusal(error, server) from error
+        async with reaching(server) as connection:
+            await prepare(connection, server, create=create)
         return cls(server, owner=owner)
 
     # Intake
@@ -101,7 +96,7 @@ class PostgresStore:
         """See `Outbox.claim`."""
         started = perf_counter()
         claim = partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
-        claimed = await self._writing.run(partial(claim, seat=seat))
+        claimed = await self._leases.claim(partial(claim, seat=seat), now=to_micros(now), until=to_micros(now + lease))
         if claimed:
             self._committed(perf_counter() - started)
         return claimed
@@ -112,6 +107,7 @@ class PostgresStore:
         for part in outbox.parts(results):  # one that stands there twice counts once
             recorded = await self._write(partial(outbox.settle, results=part, now=now))
             told += [of.id in recorded for of, _ in part]
+            self._leases.ended(of for of, _ in part)
         for sink in {of.sink for of, _ in results}:  # the next one of its meeting may have come due
             self._hints.set(sink)
         return told
@@ -278,9 +274,9 @@ class PostgresStore:
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         wait = longest // _MICROSECOND
-        return await self._write(
-            partial(replay.bring_forward, sink=sink, latest=to_micros(now) + wait, longest=wait, limit=limit)
-        )
+        latest = to_micros(now) + wait
+        late = await self._read(partial(replay.later, sink=sink, latest=latest, longest=wait, limit=limit))
+        return await self._write(partial(replay.bring_forward, deliveries=late, latest=latest)) if late else 0
 
     async def purge(
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
@@ -324,7 +320,7 @@ class PostgresStore:
         await self._writer.close()
         await self._hints.close()
         await self._presence.leave()
-        for pool in (self._accepting, self._writing, self._reading):
+        for pool in (self._accepting, self._writing, self._reading, self._pulse):
             await pool.close()
 
     def _committed(self, seconds: float) -> None:

@@ -31,6 +31,8 @@ class Hints:
     def __init__(self, server: Server, pool: Pool, *, owner: str) -> None:
         self.alone = False
         """Nobody else is there to be told."""
+        self.listening = False
+        """Whether others are heard just now."""
         self._server = server
         self._pool = pool
         self._owner = owner
@@ -97,12 +99,14 @@ class Hints:
                 try:
                     await self._follow(connection)
                 finally:
+                    self.listening = False
                     connection.terminate()
             except TROUBLE:  # polling goes on, and the other connections say what is wrong
                 await asyncio.sleep(_RECONNECT_AFTER * (1 + random.random()))  # noqa: S311 - no secret
 
     async def _follow(self, connection: Connection) -> None:
         await connection.add_listener(_CHANNEL, lambda _connection, _pid, _channel, payload: self._hear(str(payload)))
+        self.listening = True
         for event in self._events.values():  # whatever was told before
             event.set()
         while True:

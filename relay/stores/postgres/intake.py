@@ -25,7 +25,7 @@ class Candidate:
         self.admission = admission
         self.body_hash = hashlib.sha256(event.body).digest()
         # Without a uuid it is this event alone, and only the body can tell a retry.
-        self.sender = (event.source, _short(event.webhook_id or ""), _short(event.uuid or f"event:{event.id}"))
+        self.sender = (event.source, short(event.webhook_id or ""), short(event.uuid or f"event:{event.id}"))
         self.window = admission.replay_window // timedelta(microseconds=1)
 
     @cached_property
@@ -39,7 +39,8 @@ class Candidate:
         return _lock(self.body_hash)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """An id as it stands in a mark."""
     encoded = text.encode("utf-8", "surrogatepass")
     return text if len(encoded) <= _LONGEST_ID else f"sha256:{hashlib.sha256(encoded).hexdigest()}"
 

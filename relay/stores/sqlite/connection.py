@@ -8,10 +8,14 @@ from pathlib import Path
 import apsw
 
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
+from relay.records import Schema
 from relay.stores.migrations import migrations
 
 APPLICATION_ID = 0x44797465
 """`Dyte` in ASCII, in the file's header: tells our files from others."""
+
+UNFINISHED_ID = 0x44797463
+"""The same of a file that another store is copied into: `Dytc`."""
 
 _OLDEST_SAFE_SQLITE = (3, 51, 3)
 """3.7.0 to 3.51.2 can lose a commit in WAL mode with two connections: https://sqlite.org/wal.html#walresetbug."""
@@ -79,6 +83,23 @@ def open_to_look(path: Path) -> apsw.Connection:
     return connection
 
 
+def schema_of(path: Path) -> Schema:
+    """What is there; nothing is changed. Raises as `open_file` does."""
+    steps = migrations("sqlite")
+    found = 0
+    if path.exists():
+        try:
+            _check(path, create=True, flags=apsw.SQLITE_OPEN_READONLY)
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            found = connection.pragma("user_version")
+            connection.close()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise StoreUnusable(f"store: {path} is damaged or is no SQLite file ({error})", kind="corrupt") from error
+        except apsw.Error as error:
+            raise StartError(f"store: cannot read {path}: {error}; check permissions") from error
+    return Schema(found=found, known=len(steps), due=[step.name for step in steps[found:]])
+
+
 def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False) -> apsw.Connection:
     """A connection with the settings on which durability rests.
 
@@ -143,7 +164,12 @@ def _check(path: Path, *, create: bool, flags: int) -> None:
 def _check_content(connection: apsw.Connection, path: Path) -> None:
     # In this order: another process may be making it just now.
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if not is_empty and connection.pragma("application_id") != APPLICATION_ID:
+    program = connection.pragma("application_id")
+    if not is_empty and program == UNFINISHED_ID:
+        raise StoreUnusable(
+            f"store: {path} is a copy that was not finished; run `relay store copy` again", kind="corrupt"
+        )
+    if not is_empty and program != APPLICATION_ID:
         raise StoreUnusable(f"store: {path} is an SQLite file of another program; name another file", kind="corrupt")
     newest, found = len(migrations("sqlite")), connection.pragma("user_version")
     if found > newest:
