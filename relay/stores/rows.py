@@ -164,20 +164,18 @@ def wishes(rows: Iterable[Row]) -> dict[str, Wish]:
     return {sink: Wish(paused=bool(paused), at=from_micros(at)) for sink, paused, at in rows}
 
 
-def worst(reports: Iterable[Row]) -> Sequence[Row]:
-    """Of the reports of each sink the worst one, in rows for `sink_records`. They are rows of sink, state, reason,
-    detail, since, and the node that says so, if it lives; in the order of `since`. Of nodes that do not live the last
-    word counts, where no other does."""
-    by_sink: dict[str, list[Row]] = {}
-    for row in reports:
-        by_sink.setdefault(row[0], []).append(row)
-    chosen = []
-    for said in by_sink.values():
-        living = [row for row in said if row[5] is not None]
-        one = min(living, key=lambda row: _BADNESS.index(row[1])) if living else said[-1]
-        nodes = [row[5] for row in living if row[1] == one[1]]
-        chosen.append((*one[:5], tuple(nodes), len(living) - len(nodes)))
-    return chosen
+def worst(last: Iterable[Row], living: Iterable[Row]) -> Sequence[Row]:
+    """What is shown of each sink, in rows for `sink_records`: the worst that living nodes say, and where none says
+    anything the last word of all. Rows of sink, state, reason, detail, since, and of those who live the node."""
+    said: dict[str, list[Row]] = {}
+    for row in living:
+        said.setdefault(row[0], []).append(row)
+    chosen = {row[0]: (*row[:5], (), 0) for row in last}
+    for sink, words in said.items():
+        one = min(words, key=lambda row: _BADNESS.index(row[1]))
+        nodes = tuple(row[5] for row in words if row[1] == one[1])
+        chosen[sink] = (*one[:5], nodes, len(words) - len(nodes))
+    return list(chosen.values())
 
 
 def sink_records(

@@ -17,12 +17,12 @@ _WISH = """
 INSERT INTO relay.sink_wish AS known (sink, paused, at) VALUES ($1, $2, $3)
 ON CONFLICT (sink) DO UPDATE SET paused = $2, at = greatest($3, known.at + 1)"""
 _REPORT = "SELECT relay.report($1, $2, $3, $4, $5, $6, $7)"
-_WITHDRAW = "DELETE FROM relay.sink_report WHERE sink = $1 AND owner = $2"
-# The last word of those that do not live counts where nobody lives who says anything: all of them are shown as one.
-_REPORTS = """
-SELECT r.sink, r.state, r.reason, r.detail, r.since, CASE WHEN n.seen_at >= relay.clock() - $1 THEN r.owner END
-  FROM relay.sink_report r LEFT JOIN relay.node n ON n.owner = r.owner
- ORDER BY r.sink, r.since, r.owner"""
+_WITHDRAW = "DELETE FROM relay.sink_word WHERE sink = $1 AND owner = $2"
+_LAST_WORDS = "SELECT sink, state, reason, detail, since FROM relay.sink_report"
+_WORDS = """
+SELECT w.sink, w.state, w.reason, w.detail, w.since, w.owner
+  FROM relay.sink_word w JOIN relay.node n ON n.owner = w.owner AND n.seen_at >= relay.clock() - $1
+ ORDER BY w.sink, w.since, w.owner"""
 # Ids are nearly in the order of acceptance, so of each queue the lowest has waited longest. A replay of an event of
 # last week is owed since it was asked for: its age would look like an outage.
 _WAITING = """
@@ -68,5 +68,5 @@ async def waiting(connection: Connection) -> Mapping[str, SinkRecord]:
 async def sinks(connection: Connection) -> Sequence[SinkRecord]:
     """All that is known of any sink."""
     dead = {row[0]: row[1] for row in await ask(connection, _DEAD)}
-    reports = rows.worst(await ask(connection, _REPORTS, PATIENCE))
+    reports = rows.worst(await ask(connection, _LAST_WORDS), await ask(connection, _WORDS, PATIENCE))
     return rows.sink_records(await waiting(connection), dead, await wishes(connection), reports)
