@@ -92,6 +92,23 @@ def floor(*, verifying: bool) -> Start:
     return start
 
 
+def durable(what: str) -> Start:
+    """The verifying handler with something durable behind it: one `row` for each event, or the relay's `store`."""
+
+    @contextmanager
+    def start(place: Place) -> Iterator[Server]:
+        port, folder = free_port(), place.fresh(what)
+        command = [sys.executable, "-m", "bench.durable", str(port), str(place.key), str(folder / "relay.db"), what]
+        with (
+            _forgotten(folder, keep=False),
+            started(command, cores=[place.cores.server], log=folder / "log") as process,
+        ):
+            process.wait_for_port(port)
+            yield Server(process=process, url=f"http://127.0.0.1:{port}{_PATH}")
+
+    return start
+
+
 def relay(
     sinks: Mapping[str, Any],
     *,
@@ -161,4 +178,6 @@ DISABLED = {"downstream": {"type": "http", "url": "http://127.0.0.1:9/hook", "al
 
 BARE = Contender(name="bare", label="aiohttp, no verification", start=floor(verifying=False))
 FLOOR = Contender(name="floor", label="aiohttp + verification", start=floor(verifying=True))
+ROW = Contender(name="row", label="the same, one row an event", start=durable("row"))
+STORING = Contender(name="store", label="the same, the relay's store", start=durable("store"))
 ACCEPTING = Contender(name="relay", label="dyte-relay, durable", start=relay(DISABLED))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -54,7 +55,11 @@ class Verifying:
 
 async def serve(port: int, key: Path | None) -> None:
     """Serve until the process is ended."""
-    handle = bare if key is None else Verifying(await asyncio.to_thread(key.read_bytes))
+    await listen(port, bare if key is None else Verifying(await asyncio.to_thread(key.read_bytes)))
+
+
+async def listen(port: int, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    """Let this answer requests, until the process is ended."""
     server = web.Server(handle, access_log=None, auto_decompress=False, keepalive_timeout=15.0, lingering_time=1.0)
     runner = web.ServerRunner(server)
     await runner.setup()

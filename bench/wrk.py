@@ -15,7 +15,7 @@ from bench.pool import Pool
 from relay.model import value
 from tests.debian import Program
 
-WRK = Program(name="wrk", package="wrk", hint="install it")
+WRK = Program(name="wrk", package="wrk", hint="install it", libraries=("libluajit-5.1-2",))
 CONNECTIONS = 64
 _SCRIPT = Path(__file__).with_name("load.lua")
 _SPARE = 30.0

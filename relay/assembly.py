@@ -11,7 +11,8 @@ import aiohttp
 from relay import sinks
 from relay.config import Config, source_path
 from relay.dyte import PROVIDER_KEY_URLS
-from relay.gateway import Rules, Source, SourceOptions
+from relay.gateway import Rules, Source
+from relay.gateway.options import SourceOptions
 from relay.keyring import FetchedKeys, PinnedKeys, fetch_document
 from relay.lane import Lane
 from relay.model import value

@@ -11,7 +11,7 @@ from relay import dyte, sinks
 from relay.assembly import route_table
 from relay.config import Config
 from relay.errors import DeliveryError
-from relay.gateway import SourceOptions
+from relay.gateway.options import SourceOptions
 from relay.model import Delivery, Event, Failure, Quarantine, value
 from relay.payload import Json
 from relay.ports import PreviewedSink

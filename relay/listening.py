@@ -14,7 +14,9 @@ from aiohttp import web
 from relay.admin import Admin
 from relay.config import Address, parse_address
 from relay.errors import StartError
-from relay.gateway import SERVER_NAME, Gateway, GatewayOptions
+from relay.gateway import Gateway
+from relay.gateway.answers import SERVER_NAME
+from relay.gateway.options import GatewayOptions
 from relay.server import Limits, Server
 from relay.telemetry import Telemetry
 

@@ -14,8 +14,11 @@ from select import PIPE_BUF
 from time import sleep
 from typing import Literal, TextIO
 
+import orjson
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_ENCODER = json.JSONEncoder(default=str, ensure_ascii=True)
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=True, separators=(",", ":"))
+_AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _STOP_SECONDS = 3.0
 _GATHER = 0.01
 """Seconds in which lines gather for one write."""
@@ -34,7 +37,7 @@ class JsonFormatter(logging.Formatter):
         )
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(line)
+        return _encoded(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -196,6 +199,15 @@ def _time(record: logging.LogRecord) -> str:
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _encoded(line: dict[str, object]) -> str:
+    """Nearly always there is nothing to escape, and the faster way is good."""
+    with suppress(TypeError):  # a number too large for it, or half a character
+        encoded = orjson.dumps(line, default=str, option=_AS_TEXT)
+        if encoded.isascii():
+            return encoded.decode("ascii")
+    return _ENCODER.encode(line)
 
 
 def _visible(text: str) -> str:

@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.commands import output
+from relay.commands import consoles
 from relay.model import Verdict
 from relay.ports import Store
 from relay.stores import open_store
@@ -75,7 +75,7 @@ def harmless(text: str) -> bool:
 
 def pretend_terminal(patch: pytest.MonkeyPatch, width: int) -> None:
     """Let the commands that run in this process print as in a terminal of so many columns."""
-    for console in (output.out, output.err):
+    for console in (consoles.out, consoles.err):
         patch.setattr(console, "_force_terminal", True)
         patch.setattr(console, "_width", width)
         patch.setattr(console, "_color_system", None)

@@ -6,7 +6,7 @@ from bench.contenders import DISABLED, Contender, relay
 from bench.measure import Spread, in_turns
 from bench.results import THROUGHPUT, Section, Target, by_contender, oddities, throughput_row
 from bench.run import Missing, Run
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 
 RATIO = 1.15
 _MANY = 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from docs.generate.words import code, listed, table
 from relay.events.drift import Kind
-from relay.gateway import Outcome
+from relay.gateway.answers import Outcome
 from relay.model import DuplicateKind, GateState, Quarantine, Reason
 from relay.payload import Defect
 from relay.records import Checkpoint

@@ -11,17 +11,8 @@ import orjson
 from rich.text import Text
 
 from relay.asyncapi import document
-from relay.commands.output import (
-    config_option,
-    err,
-    json_option,
-    listed,
-    load_config,
-    out,
-    plain,
-    print_json,
-    print_table,
-)
+from relay.commands.consoles import err, out
+from relay.commands.output import config_option, json_option, listed, load_config, plain, print_json, print_table
 from relay.events import CATALOGUE
 from relay.events.schema import Field, Schema, fields, fires, model_of, schema
 from relay.payload import Json, Payload

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 
-from relay.commands.output import WRONG_USE, config_option, counted, err, fail, json_option, out, plain, print_json
+from relay.commands.consoles import err, out
+from relay.commands.output import WRONG_USE, config_option, counted, fail, json_option, plain, print_json
 from relay.config import Problem, Report
 from relay.config import check as check_file
 from relay.config.proof import prove
@@ -18,6 +20,7 @@ from relay.errors import RelayError
 
 
 @click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
 @click.option(
     "--schema",
@@ -26,7 +29,14 @@ from relay.errors import RelayError
     help="Prove the file against its JSON Schema instead: how it is written, without any variable or secret.",
 )
 @json_option
-def check(config_path: Path, by_schema: bool, as_json: bool) -> None:  # noqa: FBT001 - click calls it
+@click.pass_context
+def check(
+    context: click.Context,
+    file: Path | None,
+    config_path: Path,
+    by_schema: bool,  # noqa: FBT001 - click calls it
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Validate the configuration: every error with its line and what to do, and what can never match.
 
     Nothing is started and nothing is sent. Exit code 2 on any error.
@@ -37,9 +47,13 @@ def check(config_path: Path, by_schema: bool, as_json: bool) -> None:  # noqa: F
     \b
     Examples:
       relay check
-      relay check -c config/examples/kafka-everything.yaml
+      relay check config/examples/kafka-everything.yaml
       relay check --schema --json
     """
+    if file is not None:
+        if context.get_parameter_source("config_path") is not ParameterSource.DEFAULT:
+            raise click.UsageError("name the file once: as an argument, or with -c")
+        config_path = file
     report = _proven(config_path) if by_schema else check_file(config_path, os.environ)
     if as_json:
         print_json(

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.commands.output import age, err, no_event, out, plain
+from relay.commands.consoles import err, out
+from relay.commands.output import age, no_event, plain
 from relay.commands.standing import standings
 from relay.config import glance
 from relay.model import DeliveryState, Selection, value

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from relay.commands.output import listed, out, plain
+from relay.commands.consoles import out
+from relay.commands.output import listed, plain
 from relay.routing import Decision, Miss, RouteOptions
 
 _LONGEST = 80

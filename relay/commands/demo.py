@@ -13,7 +13,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from relay import logs
-from relay.commands.output import FAILED, out, plain, print_table
+from relay.commands.consoles import out
+from relay.commands.output import FAILED, plain, print_table
 from relay.commands.output import run as run_async
 from relay.commands.receivers import receive, stop_signal
 from relay.demo.play import TOPIC, Arrived, Stage, play, staged

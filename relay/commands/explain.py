@@ -13,17 +13,16 @@ from typing import NoReturn
 import click
 from rich.emoji import Emoji
 
+from relay.commands.consoles import err, out
 from relay.commands.output import (
     FAILED,
     WRONG_USE,
     config_option,
-    err,
     existing_store,
     fail,
     filter_option,
     json_option,
     listed,
-    out,
     plain,
     print_json,
 )

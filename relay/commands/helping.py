@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
-from relay.commands.output import err, out
+from relay.commands.consoles import err, out
 
 _SECTIONS: Mapping[str, Sequence[str]] = {
     "Run": ("serve", "demo", "simulate", "migrate", "store"),
@@ -19,6 +22,7 @@ _SECTIONS: Mapping[str, Sequence[str]] = {
     "For your tools": ("schema", "catalog", "completion"),
 }
 _OTHERS = "More"
+_FAILED = 1
 _ROOM = 62
 """Columns for what a command does, beside its name in a terminal of 80."""
 
@@ -35,6 +39,17 @@ class Sections(click.Group):
         self._loaded: MutableMapping[str, click.Command] = {}
         super().__init__(*args, **kwargs)
         self.params.append(_no_color())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As in click. Output that finds no place is the reader's trouble, told in a line and not in a traceback."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            err.print(f"cannot write all of the output: {error.strerror}", style="red", markup=False)
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - what is left would fail at the exit
+            raise SystemExit(_FAILED) from error
 
     def place(self, module: str, *names: str) -> None:
         """Say where commands are, each under its own name."""

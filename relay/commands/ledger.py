@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from relay.commands.consoles import out
 from relay.commands.output import (
     config_option,
     counted,
@@ -14,7 +15,6 @@ from relay.commands.output import (
     filter_option,
     json_option,
     no_event,
-    out,
     plain,
     print_json,
     print_table,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from relay.commands.output import FAILED, config_option, counted, json_option, out, print_json
+from relay.commands.consoles import out
+from relay.commands.output import FAILED, config_option, counted, json_option, print_json
 from relay.commands.output import run as run_async
 from relay.config import load_store
 from relay.records import Schema

@@ -17,11 +17,11 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import orjson
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from relay.commands.completion import COMPLETERS
+from relay.commands.consoles import err, out
 from relay.config import Config, Glance, load, load_store
 from relay.errors import ConfigError, RelayError
 from relay.ports import Store
@@ -31,9 +31,6 @@ T = TypeVar("T")
 
 FAILED, WRONG_USE = 1, 2
 """Exit codes: what was asked for did not work; the command or the configuration is wrong."""
-
-out = Console(soft_wrap=True, highlight=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 _NARROWEST = 6
 """Columns of a terminal that a cut cell keeps."""

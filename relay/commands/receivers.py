@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.emoji import Emoji
 
-from relay.commands.output import out, plain
+from relay.commands.consoles import out
+from relay.commands.output import plain
 from relay.commands.simulate import KEY_FOLDER
 from relay.demo.kafka import Message
 from relay.demo.play import TOPIC

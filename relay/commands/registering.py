@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from relay.commands.output import WRONG_USE, err, fail, plain
+from relay.commands.consoles import err
+from relay.commands.output import WRONG_USE, fail, plain
 from relay.commands.standing import suggestion
 from relay.config import SourcesAndRoutes, load_sources, source_address
 from relay.errors import ConfigError
-from relay.gateway import SourceOptions
+from relay.gateway.options import SourceOptions
 from relay.model import value
 from relay.registration import (
     Account,

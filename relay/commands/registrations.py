@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from relay.commands.output import counted, err, out, plain, print_table
+from relay.commands.consoles import err, out
+from relay.commands.output import counted, plain, print_table
 from relay.commands.registering import Asked, Chosen, Plan
 from relay.errors import ProviderError
 from relay.model import value

@@ -23,6 +23,7 @@ from relay.commands.choosing import (
     say_where_to_look,
     warn_of_what_waits,
 )
+from relay.commands.consoles import out
 from relay.commands.output import (
     config_option,
     counted,
@@ -30,7 +31,6 @@ from relay.commands.output import (
     filter_option,
     json_option,
     load_config,
-    out,
     plain,
     print_json,
     print_table,

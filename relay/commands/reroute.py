@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.commands.choosing import Asked, going, progress, resolved, say_where_to_look, warn_of_what_waits
-from relay.commands.output import counted, existing_store, out, print_json, print_table
+from relay.commands.consoles import out
+from relay.commands.output import counted, existing_store, print_json, print_table
 from relay.commands.output import run as run_async
 from relay.config import Config
 from relay.ports import Store

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from relay.commands.consoles import out
 from relay.commands.decisions import decision_json, print_decisions
-from relay.commands.output import counted, fitted_json, listed, out, plain
+from relay.commands.output import counted, fitted_json, listed, plain
 from relay.explaining import Explanation, Sending
-from relay.gateway import SourceOptions
+from relay.gateway.options import SourceOptions
 from relay.model import Event, Failure, Quarantine
 from relay.options import LaneOptions
 from relay.payload import Json

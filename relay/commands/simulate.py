@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.commands.output import FAILED, err, json_option, out, plain, print_json
+from relay.commands.consoles import err, out
+from relay.commands.output import FAILED, json_option, plain, print_json
 from relay.commands.output import run as run_async
 from relay.simulator import SCENARIOS, SimulatorKey
 from relay.simulator import simulate as make_webhooks

@@ -11,13 +11,13 @@ import click
 from rich.text import Text
 
 from relay.commands.completion import complete_sinks
+from relay.commands.consoles import out
 from relay.commands.output import (
     age,
     config_option,
     existing_store,
     json_option,
     listed,
-    out,
     plain,
     print_json,
     print_problems,

@@ -16,14 +16,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from relay.commands.choosing import read_moment
+from relay.commands.consoles import err, out
 from relay.commands.output import (
     config_option,
     counted,
-    err,
     filter_option,
     json_option,
     listed,
-    out,
     plain,
     print_json_line,
     short,

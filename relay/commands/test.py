@@ -14,20 +14,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from relay.commands.consoles import err, out
 from relay.commands.decisions import miss
 from relay.commands.junit import junit as junit_xml
-from relay.commands.output import (
-    FAILED,
-    WRONG_USE,
-    config_option,
-    counted,
-    err,
-    fail,
-    json_option,
-    out,
-    plain,
-    print_json,
-)
+from relay.commands.output import FAILED, WRONG_USE, config_option, counted, fail, json_option, plain, print_json
 from relay.commands.results import LABEL, Result, in_words
 from relay.commands.showing import quarantined
 from relay.config import Config, InvalidConfig, Problem, rehearse

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from relay.commands.output import FAILED, config_option, counted, err, json_option, out, plain, print_json
+from relay.commands.consoles import err, out
+from relay.commands.output import FAILED, config_option, counted, json_option, plain, print_json
 from relay.commands.output import run as run_async
 from relay.commands.registering import Asked, Chosen, ask, choose, look, look_and_plan, told
 from relay.commands.registrations import (

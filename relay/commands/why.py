@@ -10,6 +10,7 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.commands.consoles import out
 from relay.commands.decisions import decision_json, print_decisions
 from relay.commands.output import (
     config_option,
@@ -18,7 +19,6 @@ from relay.commands.output import (
     json_option,
     listed,
     no_event,
-    out,
     plain,
     print_json,
     print_problems,

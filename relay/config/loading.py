@@ -21,7 +21,7 @@ from relay.config.standins import stand_in
 from relay.config.surface import check_surface
 from relay.config.variables import Variables
 from relay.config.words import NAME_PATTERN, NAME_WORDS
-from relay.gateway import GatewayOptions, SourceOptions
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.model import value
 from relay.routing import RouteOptions
 from relay.sinks import SinkOptions

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstrai
 
 from relay.admin import AdminOptions
 from relay.config.words import NAME_PATTERN
-from relay.gateway import GatewayOptions, SourceOptions
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.options import Duration, Options, Secret, Unfit
 from relay.registration.url import public_address
 from relay.routing import RouteOptions

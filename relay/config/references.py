@@ -10,7 +10,7 @@ from fnmatch import translate
 from relay.config.model import RetentionOptions
 from relay.config.outline import Outline, Part, Section, Text
 from relay.config.problems import WHOLE_FILE, Findings, listed, shown
-from relay.gateway import SourceOptions
+from relay.gateway.options import SourceOptions
 from relay.options import format_duration, parse_duration
 from relay.vocabulary import KNOWN_TYPES
 

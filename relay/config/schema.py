@@ -21,7 +21,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from relay.admin import AdminOptions
 from relay.config.model import Config, RetentionOptions
 from relay.config.words import NAME_PATTERN
-from relay.gateway import GatewayOptions, SourceOptions
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.options import Rate, RetryOptions, format_duration, format_size
 from relay.registration.options import ApiOptions
 from relay.routing import RouteOptions

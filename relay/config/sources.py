@@ -15,7 +15,7 @@ from relay.config.problems import Findings, InvalidConfig, Problem
 from relay.config.references import check_references
 from relay.config.surface import check_surface
 from relay.config.variables import Variables
-from relay.gateway import SourceOptions
+from relay.gateway.options import SourceOptions
 from relay.model import value
 from relay.routing import RouteOptions
 

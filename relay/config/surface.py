@@ -8,7 +8,7 @@ from relay.admin import AdminOptions
 from relay.config.address import Address, is_loopback, is_private, parse_address, split_url
 from relay.config.outline import Outline, Part
 from relay.config.problems import Findings, Path, Place, listed
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 from relay.registration.url import public_address, same_address
 
 

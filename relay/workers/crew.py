@@ -16,11 +16,11 @@ from time import monotonic
 from typing import Protocol
 
 import relay
-from relay.admin import Readiness
 from relay.errors import RelayError, StartError
 from relay.identity import new_owner
 from relay.telemetry.sums import Snapshot
-from relay.workers.channel import Applied, Apply, Begin, Channel, Failed, Look, Started, Stop, Told
+from relay.workers.channel import Apply, Begin, Channel, Stop
+from relay.workers.place import ANSWER, MOST_SILENT, Place
 
 log = logging.getLogger("relay")
 
@@ -31,9 +31,6 @@ MOST_SHORT_LIVES = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 _END = 13.0
 """Seconds for all workers to end in order; then they are killed. What they acknowledged is on disk."""
-_ANSWER = 1.0
-"""Seconds within which a worker says how it goes."""
-_APPLY = 10.0
 _EXIT = 5.0
 """Seconds from the end of a worker's channel to the end of its process."""
 
@@ -49,70 +46,6 @@ class Orders(Protocol):
 
     def lives(self, count: int) -> None:
         """So many take webhooks in."""
-
-
-class Place:
-    """One worker's place, whoever fills it."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = "starting"
-        """`ok`, or what is the matter."""
-        self.readiness: Readiness | None = None
-        self.metrics: Snapshot = {}
-        self.up = False
-        self.proven = False
-        """Whether one of those who filled it ever took webhooks in."""
-        self.problem = ""
-        """What the one who fills it said that it died of."""
-        self.process: subprocess.Popen[bytes] | None = None
-        self.channel: Channel | None = None
-        self._answers: list[asyncio.Future[None]] = []
-        self._applied: list[asyncio.Future[None]] = []
-
-    def filled(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
-        """Somebody begins."""
-        self.process, self.channel = process, channel
-        self.state, self.problem, self.metrics, self.readiness = "starting", "", {}, None
-
-    def emptied(self) -> None:
-        """Nobody is here any more."""
-        self.process = self.channel = self.readiness = None
-        self.up, self.metrics = False, {}
-        _release(self._answers)
-        _release(self._applied)
-
-    def heard(self, message: object) -> None:
-        """The one who fills it says something."""
-        match message:
-            case Started():
-                self.up = self.proven = True
-                self.state = "ok"
-            case Failed(detail=detail):
-                self.problem = detail
-            case Told(readiness=readiness, metrics=metrics, asked=asked):
-                self.readiness, self.metrics = readiness, metrics
-                if asked:
-                    _release(self._answers)
-            case Applied():
-                _release(self._applied)
-
-    async def look(self) -> bool:
-        """Ask how it goes; whether it answered in time. One that is starting is not asked."""
-        return not self.up or await self._ask(Look(), self._answers, _ANSWER)
-
-    async def apply(self, wanted: Apply) -> None:
-        """Put a configuration in force there; returns once it is, or the worker is gone, or it takes too long."""
-        if not await self._ask(wanted, self._applied, _APPLY):
-            log.warning("worker.slow_to_apply", extra={"worker": self.number})
-
-    async def _ask(self, message: Look | Apply, answers: list[asyncio.Future[None]], seconds: float) -> bool:
-        if self.channel is None:
-            return True
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        answers.append(answer)
-        self.channel.send(message)
-        return bool((await asyncio.wait([answer], timeout=seconds))[0])
 
 
 class Patience:
@@ -159,7 +92,7 @@ class Crew:
         answered = await asyncio.gather(*(place.look() for place in self.places))
         for place, did in zip(self.places, answered, strict=True):
             if place.up:
-                place.state = "ok" if did else f"does not answer within {_ANSWER:g} s"
+                place.state = "ok" if did else f"does not answer within {ANSWER:g} s"
 
     async def apply(self, wanted: Apply) -> None:
         """Put a configuration in force in all of them; one that is begun later begins with it."""
@@ -223,9 +156,11 @@ class Crew:
         if self._stopping.is_set():
             channel.send(Stop())
         log.info("worker.begun", extra={"worker": place.number, "pid": process.pid})
+        watching = asyncio.create_task(self._watch(place, process), name=f"watch-{place.number}")
         while (message := await channel.receive()) is not None:
             place.heard(message)
             self._told()
+        watching.cancel()
         code = await _exit_code(process)
         await channel.close()
         last, problem = place.metrics, place.problem
@@ -233,6 +168,13 @@ class Crew:
         self._told()
         await self._orders.bury(owner, last)
         return problem or _in_words(code)
+
+    async def _watch(self, place: Place, process: subprocess.Popen[bytes]) -> None:
+        """Kill one that hangs: the port gives it its share of the webhooks as long as it lives."""
+        await place.hangs()
+        place.problem = f"did not answer {MOST_SILENT} times in a row, and was killed"
+        log.error("worker.hangs", extra={"worker": place.number, "pid": process.pid})
+        process.kill()
 
     def _told(self) -> None:
         self._orders.lives(sum(place.up for place in self.places))
@@ -281,13 +223,6 @@ async def _wait(stopping: asyncio.Event, seconds: float) -> None:
     task = asyncio.create_task(stopping.wait())
     await asyncio.wait([task], timeout=seconds)
     task.cancel()
-
-
-def _release(waiting: list[asyncio.Future[None]]) -> None:
-    for each in waiting:
-        if not each.done():
-            each.set_result(None)
-    waiting.clear()
 
 
 def _in_words(code: int) -> str:

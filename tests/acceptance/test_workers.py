@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from relay.stores import open_store
 from tests.acceptance.process import Serving, serving_file
 from tests.acceptance.test_serve import IN_ORDER, endings
 from tests.fakes.http import Answer, FakeHttp, Hang
@@ -100,6 +101,39 @@ async def test_two_workers_are_one_relay(tmp_path: Path) -> None:
     for pid in last.values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_a_second_signal_ends_all_of_them_at_once(tmp_path: Path) -> None:
+    async with FakeHttp(default=Hang()) as receiver:
+        file = await asyncio.to_thread(lambda: write_config(tmp_path, **parts(tmp_path, receiver)))
+        async with serving_file(file, "--no-watch", "--workers", "2") as process:
+            async with sender(f"http://{process.gateway}") as posting:
+                assert (await posting.post()).status == 200
+            await receiver.wait_for(1)
+            process.process.send_signal(signal.SIGTERM)
+            await process.logged("relay.stopping")
+            await asyncio.sleep(1.1)  # a signal within a second counts as the same wish
+            process.process.send_signal(signal.SIGTERM)
+            assert await process.ended() == 0
+            assert endings(process) == ["relay.stopping"]
+    store = await open_store(f"sqlite:///{tmp_path}/relay.db", create=False)
+    [hanging] = await store.deliveries(sink="crm")
+    await store.close()
+    assert hanging.leased, "who ends in order gives back what is under way"
+    begun = [line["pid"] for line in process.lines if line["moment"] == "worker.begun"]
+    assert len(begun) == 2
+
+    async def gone() -> bool:  # nobody is left who would ask how they ended
+        return await asyncio.to_thread(lambda: not any(map(_at_work, begun)))
+
+    await until(gone, "end of both workers")
+
+
+def _at_work(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def _both_work(crew: Crew, receiver: FakeHttp, audit: Path) -> None:

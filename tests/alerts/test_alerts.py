@@ -92,6 +92,7 @@ FAULTS: dict[str, list[dict[str, str]]] = {
     "RelayStoreSpaceLow": [{"relay_store_free_bytes": "900000000"}],
     "RelayStoreLogGrows": [{"relay_store_wal_bytes": "300000000"}],
     "RelayRestartedInTheMiddle": [{"relay_recovered_total": "0x235 32x5"}, {"relay_recovered_total": "_x235 32x5"}],
+    "RelayWorkerRestarts": [{"relay_worker_restarts_total": "0x230 1x10"}],
     "RelayClockSet": [{"relay_clock_jumps_total": "1x230 2x10"}],
     "RelayClockOff": [{"relay_clock_offset_seconds": "7"}, {"relay_clock_offset_seconds": "-7"}],
     "RelaySeatEmpty": [{'relay_sink_seat{sink="oncall",instance="two"}': "0"}],

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from relay.gateway import Answer, Gateway, Outcome
+from relay.gateway import Gateway
+from relay.gateway.answers import Answer, Outcome
 from relay.model import Acceptance, DeliveryState, Selection
 from relay.sinks.file import FileSink
 from relay.sinks.http import HttpSink

@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from relay.clock import SystemClock
-from relay.gateway import Gateway, GatewayOptions, Rules, Source, SourceOptions
+from relay.gateway import Gateway, Rules, Source
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.keyring import PinnedKeys
 from relay.listening import public_runner
 from relay.model import Acceptance, Admission

@@ -111,6 +111,13 @@ def test_controls_in_the_file_do_not_reach_the_terminal(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in result.output.splitlines())
 
 
+def test_the_file_may_be_named_as_it_comes_to_mind(five: Path) -> None:
+    assert invoke("check", str(five)).stderr == invoke("check", "-c", str(five)).stderr
+    twice = invoke("check", str(five), "-c", str(five))
+    assert twice.exit_code == 2
+    assert "name the file once: as an argument, or with -c" in twice.stderr
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     result = invoke("check", "-c", str(tmp_path / "none.yaml"))
     assert result.exit_code == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from click.testing import CliRunner, Result
 from rich.color import ColorSystem
 
 from relay.cli import main
-from relay.commands import output
+from relay.commands import consoles
 from relay.commands.helping import sentence
 from tests.running import write_config
 
@@ -146,8 +148,8 @@ def test_without_a_store_every_command_says_who_makes_it(tmp_path: Path, words: 
 @pytest.mark.parametrize("where", ["before", "behind", "environment"])
 def test_colours_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     broken = str(write_config(tmp_path, routes=[{"name": "a", "to": ["nobody"]}]))
-    monkeypatch.setattr(output.err, "_force_terminal", True)
-    monkeypatch.setattr(output.err, "_color_system", ColorSystem.STANDARD)
+    monkeypatch.setattr(consoles.err, "_force_terminal", True)
+    monkeypatch.setattr(consoles.err, "_color_system", ColorSystem.STANDARD)
     red = "\x1b[31m"
     assert red in invoke("check", "-c", broken).stderr
     before, behind = (["--no-color"] if where == place else [] for place in ("before", "behind"))
@@ -229,3 +231,19 @@ def test_a_script_for_each_shell(shell: str) -> None:
     script = invoke("completion", shell).stdout
     assert f"_RELAY_COMPLETE={shell}_complete" in script
     assert "relay" in script.splitlines()[0] + script.splitlines()[-1]
+
+
+def test_the_version_needs_no_configuration_to_be_known() -> None:
+    told = "import sys; from relay.cli import main; print(*sorted(each for each in sys.modules if 'relay' in each))"
+    loaded = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True, timeout=30).stdout
+    assert "relay.commands.helping" in loaded
+    assert "relay.config" not in loaded.split(), "reading it took most of a second"
+
+
+@pytest.mark.parametrize("words", ["schema", "catalog"])
+def test_output_that_finds_no_place_is_told_in_a_line(words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "relay", *words.split()]
+        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert ended.stderr == "cannot write all of the output: No space left on device\n"

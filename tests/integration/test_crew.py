@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import subprocess
 import sys
 import threading
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from relay.stores import open_store
 from relay.stores.sqlite.turns import Turns
 from relay.telemetry.sums import Snapshot
 from relay.workers import crew as module
+from relay.workers import place
 from relay.workers.bells import DatagramBells, pair
 from relay.workers.channel import Apply, Begin
 from relay.workers.crew import MOST_SHORT_LIVES, SHORT_LIFE, Crew, Patience
@@ -29,6 +31,7 @@ from tests.fakes.admissions import NOON, admission
 from tests.running import until
 
 SINK = "crm"
+ROOT = Path(__file__).parents[2]
 
 
 class Orders:
@@ -99,6 +102,59 @@ async def test_a_place_where_each_one_dies_at_once_ends_the_relay(monkeypatch: p
     await crew.look()
     await crew.stop()
     orders.close()
+
+
+SILENT = """
+import asyncio, socket, sys
+from relay.workers.channel import Channel, Started
+
+async def main():
+    channel = await Channel.open(socket.socket(fileno=int(sys.argv[1])))
+    channel.send(Started())
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_one_that_hangs_is_killed_and_its_place_is_filled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(channel: socket.socket, _: Begin) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", SILENT, str(channel.fileno())], pass_fds=[channel.fileno()], cwd=ROOT
+        )
+
+    monkeypatch.setattr(module, "_spawn", silent)
+    monkeypatch.setattr(place, "ANSWER", 0.01)
+    monkeypatch.setattr(place, "LOOK_EVERY", 0.01)
+    orders, states = Orders(), list[str]()
+    crew = Crew(1, orders, restarted=lambda: states.append(crew.places[0].state))
+    await crew.start()
+
+    async def restarted() -> bool:
+        return len(states) == 1
+
+    await until(restarted, "restart")
+    assert states[0] == "did not answer 5 times in a row, and was killed; begun again in 0 s"
+    assert len(orders.buried) == 1, "what it had begun is given back"
+    monkeypatch.setattr(place, "LOOK_EVERY", 60.0)
+    crew.kill()
+    await crew.stop()
+    orders.close()
+
+
+async def test_one_that_answers_now_and_then_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "LOOK_EVERY", 0.0)
+    looked = iter([False] * 4 + [True] + [False] * 5)
+    waited = list[bool]()
+
+    async def look() -> bool:
+        waited.append(next(looked))
+        return waited[-1]
+
+    one = place.Place(1)
+    monkeypatch.setattr(one, "look", look)
+    await one.hangs()
+    assert len(waited) == 10
 
 
 # The store

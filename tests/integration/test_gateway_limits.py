@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, ScriptedKeys, gateway_running
 from tests.fakes.http import WAIT, FakeHttp, Hang
 from tests.fakes.keys import key_pair
@@ -143,7 +143,9 @@ async def test_nothing_takes_longer_than_the_hard_end(monkeypatch: pytest.Monkey
 # Load
 
 
-async def test_a_loop_that_cannot_keep_up_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_that_cannot_keep_up_refuses_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     intake = ScriptedIntake()
     async with gateway_running(intake) as gateway:
         monkeypatch.setattr("relay.gateway.MOST_LAG", -1.0)  # so that any is too much
@@ -154,9 +156,16 @@ async def test_a_loop_that_cannot_keep_up_refuses_at_once(monkeypatch: pytest.Mo
     assert (refused.status, refused.headers["retry-after"], taken.status) == (503, "2", 200)
     assert metrics['relay_requests_total{outcome="overloaded",source="dyte"}'] == 1
     assert len(intake.admitted) == 1
+    assert "s behind: it has more to do than it can" in _refusal(caplog)
 
 
-async def test_too_many_in_flight_is_503_and_the_others_are_answered() -> None:
+def _refusal(caplog: pytest.LogCaptureFixture) -> str:
+    [line] = [record for record in caplog.records if record.msg == "request.refused"]
+    assert vars(line)["outcome"] == "overloaded"
+    return str(vars(line)["detail"])
+
+
+async def test_too_many_in_flight_is_503_and_the_others_are_answered(caplog: pytest.LogCaptureFixture) -> None:
     intake = ScriptedIntake()
     intake.hold()
     async with gateway_running(intake, options=GatewayOptions(max_inflight=1)) as gateway:
@@ -172,6 +181,7 @@ async def test_too_many_in_flight_is_503_and_the_others_are_answered() -> None:
     assert (taken.status, again.status) == (200, 200)
     assert metrics['relay_requests_total{outcome="overloaded",source="dyte"}'] == 1
     assert metrics["relay_inflight"] == 0
+    assert _refusal(caplog) == "1 requests are at work, as many as gateway.max_inflight lets in"
 
 
 async def test_the_answer_waits_for_no_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 import pytest
 
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 from relay.server import Connection
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, gateway_running
 from tests.fakes.http import WAIT

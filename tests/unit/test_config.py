@@ -9,7 +9,7 @@ import pytest
 
 from relay.config import Config, InvalidConfig, Problem, Report, RetentionOptions, check, load, source_path
 from relay.errors import ConfigError
-from relay.gateway import GatewayOptions, SourceOptions
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.options import Order, Secret
 from relay.routing import RouteOptions
 from relay.sinks.file import FileOptions

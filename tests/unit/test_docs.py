@@ -20,7 +20,8 @@ from docs.generate.alerts import rules
 from docs.generate.commands import every as every_command
 from docs.generate.recipes import PAGES
 from relay.cli import main
-from relay.gateway import GatewayOptions, Outcome
+from relay.gateway.answers import Outcome
+from relay.gateway.options import GatewayOptions
 from relay.simulator import example
 from relay.standard_webhooks import read_secret, sign
 from relay.telemetry import Telemetry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
@@ -54,3 +55,18 @@ def test_an_owner_is_like_no_other_and_tells_the_machine(
     owners = [new_owner() for _ in range(100)]
     assert len(set(owners)) == 100
     assert all(owner.startswith(begins) and len(owner) == len(begins) + 12 for owner in owners)
+
+
+def test_a_child_process_gives_ids_of_its_own() -> None:
+    moment = datetime(2026, 11, 23, tzinfo=UTC)
+    new_event_id(moment)  # now some random digits wait for the next ids
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, new_event_id(moment).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 36).decode()
+    os.close(reading)
+    os.close(writing)
+    assert theirs != new_event_id(moment)

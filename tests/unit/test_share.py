@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from relay.config import Config
-from relay.gateway import GatewayOptions
+from relay.gateway.options import GatewayOptions
 from relay.share import deal, lanes_of
 
 

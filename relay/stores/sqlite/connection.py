@@ -23,6 +23,9 @@ _OLDEST_SAFE_SQLITE = (3, 51, 3)
 _QUICK_CHECK_BELOW = 64 * 1024 * 1024
 """Bytes of a file that is checked at the start; larger ones would keep the sender waiting."""
 
+_STATEMENTS = 256
+"""Compiled statements that are kept: above what accepting needs, by kind and number of rows (`intake._chunks`)."""
+
 BUSY_TIMEOUT_MS = 1000
 """How long a statement waits for another process; below the gateway's hard end of 2.5 s."""
 
@@ -105,7 +108,7 @@ def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False
 
     `exclusive` is for file systems without shared memory, as in power-loss tests: one connection only.
     """
-    connection = apsw.Connection(str(path), vfs=vfs)
+    connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     if exclusive:
         connection.pragma("locking_mode", "exclusive")
@@ -115,6 +118,7 @@ def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False
     connection.pragma("wal_autocheckpoint", 0)  # a timer does it; otherwise the unlucky committer waits for it
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
     connection.pragma("cache_size", -32 * 1024)
+    connection.pragma("temp_store", "memory")  # a statement over many rows keeps a way back, else in a file of its own
     return connection
 
 

@@ -18,7 +18,9 @@ import apsw
 from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState
 from relay.stores.rows import Row, headers_text, to_micros
 
-_LARGEST_CHUNK = 32
+_LARGEST_CHUNK = 64
+_EVEN = 8
+"""Chunks are as many rows as this at most, or a multiple of it."""
 _Identity: TypeAlias = tuple[str, str, str, bytes]
 """Source, webhook id, uuid and hash of the body: a mark."""
 
@@ -179,11 +181,11 @@ def _ask(connection: apsw.Connection, statement: str, rows: Sequence[Row]) -> It
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Cut by powers of two, so that few statements are enough for any number, and are compiled once."""
-    start, size = 0, _LARGEST_CHUNK
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
+    """Cut so that two are enough for nearly any group, and some dozen statements for any number: each is compiled
+    once."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(left - left % _EVEN if left > _EVEN else left, _LARGEST_CHUNK)
         yield rows[start : start + size]
         start += size
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import apsw
 
 from relay.errors import StoreUnavailable
+from relay.stores.gathering import Gathering
 from relay.stores.sqlite.connection import classify
 from relay.stores.sqlite.turns import Turns
 
@@ -69,6 +70,7 @@ class Writer:
         self._connection = connection
         self._on_commit = on_commit
         self._turns = turns
+        self._gathering: Gathering[Work[Any]] = Gathering(self._hand_over, largest=GROUP)
         self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._broken: StoreUnavailable | None = None
@@ -103,16 +105,20 @@ class Writer:
     async def _done(self, work: Work[T]) -> T:
         if self._broken is not None:
             raise StoreUnavailable(str(self._broken), kind=self._broken.kind)
-        if self._queue.qsize() >= MOST_QUEUED:
+        if self._queue.qsize() + len(self._gathering) >= MOST_QUEUED:
             raise StoreUnavailable("store: a commit takes long, and too much waits behind it", kind="busy")
-        self._queue.put(work)
-        if not self._thread.is_alive():  # it died between the check and the put: nobody would ever take the work
-            self._abandon()
+        self._gathering.add(work)
         try:
             return await work.future
         except asyncio.CancelledError:
             work.forget()
             raise
+
+    def _hand_over(self, group: Sequence[Work[Any]]) -> None:
+        for work in group:
+            self._queue.put(work)
+        if self._broken is not None or not self._thread.is_alive():  # nobody would ever take the work
+            self._abandon()
 
     def give_up(self, failure: StoreUnavailable) -> None:
         """Do nothing more, and refuse all that waits or comes. From any thread."""
@@ -121,6 +127,7 @@ class Writer:
 
     async def close(self) -> None:
         """Finish what waits, then stop the thread and close the connection."""
+        self._gathering.flush()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._broken = self._broken or _closed()

@@ -10,25 +10,18 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
 from time import perf_counter
-from typing import Annotated, Self
 
-import orjson
 from aiohttp import HttpVersion11, web
-from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from relay import dyte
 from relay.deadlines import Deadlines
 from relay.errors import StoreUnavailable
+from relay.gateway.answers import Answer, Outcome
+from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.identity import new_event_id
-from relay.model import Admission, Event, Quarantine, value
-from relay.options import Duration, Options, Secret, Size, Unfit
+from relay.model import Admission, Event, value
 from relay.ports import Clock, Intake, Keys
-from relay.publickey import PublicKey
-from relay.registration.options import ApiOptions, ProviderName, keys_of, strange_keys
-from relay.registration.url import web_address
-from relay.reply import Reply
 from relay.routing import RouteTable
 from relay.telemetry import Telemetry
 
@@ -42,159 +35,6 @@ COMMIT_TIME = 1.0
 MOST_LAG = 1.0
 """Seconds that the event loop may take to come round; above it an answer would come too late to count, and to refuse
 at once is what lets it catch up."""
-RETRY_AFTER = "2"
-"""Seconds, told with every 503."""
-SERVER_NAME = "dyte-relay"
-"""What the `server` header says: no version of anything."""
-
-
-class GatewayOptions(Options):
-    """The public side."""
-
-    listen: str = "0.0.0.0:8080"
-    """`host:port`; port 0 takes a free one."""
-    max_body: Size = Field(default=1024 * 1024, ge=1)
-    """Larger bodies are answered 413, which loses the event at the sender: keep it generous."""
-    max_inflight: int = Field(default=1000, ge=1)
-    """Requests at work at the same time; above it the answer is 503."""
-    max_connections: int = Field(default=4000, ge=1)
-    """Connections open at the same time; one more is closed at once."""
-    min_free: Size = Field(default=128 * 1024 * 1024, ge=0)
-    """With less free space where the store's file is, new events are answered 503 and deliveries go on; 0: no limit."""
-    workers: int = Field(default=1, ge=1, le=64)
-    """Processes that share the port and the store, for several cores; `max_inflight` and `max_connections` are shared
-    out among them."""
-
-    def shared_out(self, workers: int) -> GatewayOptions:
-        """The options of one of so many processes, which together keep to these."""
-        limits = {name: -(-getattr(self, name) // workers) for name in ("max_inflight", "max_connections")}
-        return self.model_copy(update=limits)
-
-
-class SourceOptions(Options):
-    """Who posts to us, on which path, and whose signature counts."""
-
-    provider: ProviderName = "dyte"
-    """Whose public key to fetch; both header families are accepted from either."""
-    path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]{1,255}$")
-    """Path of the webhook; `/webhooks/<source name>` without it. May hold an unguessable part."""
-    public_url: Annotated[str, AfterValidator(web_address)] | None = None
-    """Where the sender reaches this source, for `relay webhooks`: `https://host`, and the source's path is added. With
-    a path of its own it is taken as it is, for a proxy that maps one to the other."""
-    api: ApiOptions | None = None
-    """The provider's API and the key to it, for `relay webhooks`."""
-    public_key_url: str | None = None
-    """Where to fetch the public key instead of at the provider. HTTPS, or loopback."""
-    public_key: Secret | tuple[Secret, ...] = ()
-    """Pinned PEM, or a list of them: nothing is fetched. An empty text counts as none."""
-    organizations: tuple[str, ...] = ()
-    """Allow-list of the signed organisation id; empty: any."""
-    webhook_ids: tuple[str, ...] = ()
-    """Allow-list of the webhook id header; empty: any."""
-    replay_window: Duration = timedelta(minutes=5)
-    """The same body under a new uuid inside it is a retry; 0 turns that off."""
-
-    @field_validator("public_key", mode="before")
-    @classmethod
-    def _empty_is_none(cls, given: object) -> object:
-        return () if given in ("", None) else given
-
-    @field_validator("public_key")
-    @classmethod
-    def _readable(cls, given: Secret | tuple[Secret, ...]) -> Secret | tuple[Secret, ...]:
-        for key in given if isinstance(given, tuple) else (given,):
-            PublicKey.read(key.get_secret_value())
-        return given
-
-    @model_validator(mode="after")
-    def _key_of_the_provider(self) -> Self:
-        if self.api is not None and (strange := strange_keys(self.provider, self.api)):
-            wanted = ", ".join(f"`{key}`" for key in keys_of(self.provider))
-            raise Unfit(f"has `api.{strange[0]}`, but `provider: {self.provider}` has other keys; write {wanted}")
-        return self
-
-    @property
-    def pinned(self) -> tuple[PublicKey, ...]:
-        """The pinned keys."""
-        keys = self.public_key if isinstance(self.public_key, tuple) else (self.public_key,)
-        return tuple(PublicKey.read(key.get_secret_value()) for key in keys)
-
-    def judge(self, event: Event) -> Quarantine | None:
-        """Whether the event is for us. One key signs for all of the sender's customers, so only the content can tell.
-
-        Dyte's livestream events carry no organisation; the webhook id admits them, where a list of those is given.
-        """
-        if self.webhook_ids and event.webhook_id not in self.webhook_ids:
-            return Quarantine.WEBHOOK_ID
-        if self.organizations and event.organization not in self.organizations:
-            unnamed_but_expected = event.organization is None and event.defect is None and self.webhook_ids
-            return None if unnamed_but_expected else Quarantine.ORGANIZATION
-        return None
-
-
-class Outcome(StrEnum):
-    """How a request was answered. Closed: each value is a metric label."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    NOT_FOUND = "not_found"
-    WRONG_METHOD = "wrong_method"
-    UNSIGNED = "unsigned"
-    BAD_SIGNATURE = "bad_signature"
-    ENCODED = "encoded"
-    TOO_LARGE = "too_large"
-    SLOW = "slow"
-    BROKEN = "broken"
-    NO_KEY = "no_key"
-    STALE_KEY = "stale_key"
-    STORE = "store"
-    OVERLOADED = "overloaded"
-    LATE = "late"
-    ERROR = "error"
-
-
-_STATUS = {
-    Outcome.ACCEPTED: 200,
-    Outcome.DUPLICATE: 200,
-    Outcome.NOT_FOUND: 404,
-    Outcome.WRONG_METHOD: 405,
-    Outcome.UNSIGNED: 401,
-    Outcome.BAD_SIGNATURE: 401,
-    Outcome.ENCODED: 415,
-    Outcome.TOO_LARGE: 413,
-}
-"""All others are 503: our fault, or so we say, because the sender must try again."""
-_HEAD = f"HTTP/1.1 200 OK\r\nserver: {SERVER_NAME}\r\ncontent-type: application/json\r\n".encode()
-
-
-@value
-class Answer:
-    """What the sender gets."""
-
-    outcome: Outcome
-    event_id: str | None = None
-    detail: str = ""
-    """For the log; never sent."""
-    close: bool = False
-
-    def response(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The HTTP response."""
-        status = _STATUS.get(self.outcome, 503)
-        if status == 200 and self.event_id is not None and not self.close and Reply.fits(request):
-            body = b'{"status":"%s","id":"%s"}' % (self.outcome.encode(), self.event_id.encode())
-            return Reply(request, _HEAD, body)
-        told = {"status": str(self.outcome)} | ({} if self.event_id is None else {"id": self.event_id})
-        headers = {"server": SERVER_NAME}
-        if status == 503:
-            headers["retry-after"] = RETRY_AFTER
-        if status == 405:
-            headers["allow"] = "POST"
-        response = web.Response(
-            body=orjson.dumps(told), status=status, headers=headers, content_type="application/json"
-        )
-        if self.close:
-            response.force_close()
-        return response
 
 
 @value
@@ -254,8 +94,8 @@ class Gateway:
             answer = Answer(outcome=Outcome.NOT_FOUND)
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
-        elif self._inflight >= self._options.max_inflight or self._hard_end.lag > MOST_LAG:
-            answer = Answer(outcome=Outcome.OVERLOADED, close=True)
+        elif overload := self._overload():
+            answer = Answer(outcome=Outcome.OVERLOADED, detail=overload, close=True)
         else:
             answer = await self._within_time(request, source, rules)
         name = "none" if source is None else source.name
@@ -263,6 +103,14 @@ class Gateway:
         if answer.detail:
             self._telemetry.request_refused(name, answer.outcome, answer.detail)
         return answer.response(request)
+
+    def _overload(self) -> str:
+        """Why nothing more can be begun now; empty: it can."""
+        if self._inflight >= self._options.max_inflight:
+            return f"{self._inflight} requests are at work, as many as gateway.max_inflight lets in"
+        if self._hard_end.lag > MOST_LAG:
+            return f"the process is {self._hard_end.lag:.1f} s behind: it has more to do than it can"
+        return ""
 
     async def _within_time(self, request: web.BaseRequest, source: Source, rules: Rules) -> Answer:
         self._inflight += 1
