@@ -60,7 +60,8 @@ class Timekeeping:
         if theirs is None:
             return True
         took = self._clock.steady() - steady
-        if took > slowest or self._jumps != jumps:
+        too_slow = took > slowest and not self._clock.doubtful  # then nothing is begun, and about is good enough
+        if too_slow or self._jumps != jumps:
             return False
         self._clock.correct(theirs - (steady + took / 2))
         self._tell(wall + took / 2 - theirs)

@@ -97,6 +97,17 @@ async def test_an_answer_that_was_slow_tells_nothing() -> None:
     assert await timekeeping.compare()
 
 
+async def test_where_nothing_goes_on_without_it_a_slow_answer_is_good_enough() -> None:
+    clock = FakeClock()
+    store, timekeeping, _ = kept(clock)
+    await timekeeping.begin()
+    clock.jump(hours=1)
+    clock.now()
+    store.slow = 7.0
+    assert await timekeeping.compare()
+    assert not clock.doubtful
+
+
 async def test_an_answer_during_which_the_machine_slept_tells_nothing() -> None:
     clock = FakeClock()
     store, timekeeping, _ = kept(clock)
