@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from relay.errors import StoreUnavailable
 from relay.model import DeliveryState, Selection, value
 from relay.ports import Live
 from relay.records import Arrival, AttemptRecord, DeliveryRecord
@@ -63,7 +64,18 @@ class Tail:
         """Whether the last look did not get to the end of what there is: look again at once."""
 
     async def look(self) -> Sequence[Moment]:
-        """What has happened since the last look, in the order in which it happened."""
+        """What has happened since the last look, in the order in which it happened.
+
+        Raises StoreUnavailable; the next look tells what this one would have told.
+        """
+        after, ended = self._after, dict(self._ended)
+        try:
+            return await self._look()
+        except StoreUnavailable:
+            self._after, self._ended = after, ended
+            raise
+
+    async def _look(self) -> Sequence[Moment]:
         moments = list(await self._arrivals())
         for delivery, ended in (await self._live.waiting(self._selection, limit=HEAD)).items():
             self._ended.setdefault(delivery, ended)

@@ -31,6 +31,7 @@ from relay.commands.output import (
 from relay.commands.output import run as run_async
 from relay.commands.standing import suggestion
 from relay.config import glance, load_store
+from relay.errors import StoreUnavailable
 from relay.model import EventState, Selection, value
 from relay.options import parse_duration
 from relay.records import Arrival, AttemptRecord, DeliveryRecord
@@ -132,7 +133,7 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
             err.print(f"what happens {begin}, in UTC; Ctrl-C ends it", style="dim")
         left = asked.limit
         while True:
-            moments = (await looking.look())[:left]
+            moments = (await _seen(looking, until=end))[:left]
             for moment in moments:
                 _print(moment, as_json=asked.as_json)
             left = None if left is None else left - len(moments)
@@ -144,6 +145,21 @@ async def _follow(config_path: Path, since: datetime | None, asked: Asked) -> No
                 await asyncio.sleep(_EVERY if end is None else max(0.0, min(_EVERY, end - loop.time())))
     finally:
         await live.close()
+
+
+async def _seen(looking: Tail, *, until: float | None) -> Sequence[Moment]:
+    """The next look. A server that is away comes back; that is said once."""
+    said, loop = False, asyncio.get_running_loop()
+    while True:
+        try:
+            return await looking.look()
+        except StoreUnavailable as error:
+            if error.kind not in ("conn", "busy") or nobody_reads() or (until is not None and loop.time() >= until):
+                raise
+            if not said:
+                err.print(f"{plain(str(error))}; trying again", style="yellow", markup=False)
+                said = True
+            await asyncio.sleep(_EVERY)
 
 
 def nobody_reads() -> bool:

@@ -220,7 +220,10 @@ async def test_what_would_be_sent_is_told_without_what_is_secret(
 
 WRONG: dict[str, str] = {
     "store": f"store: mysql://relay:{WORD}@host/db",
-    "store, postgresql": f"store: postgresql://relay:{WORD}@host/db",
+    "store, no database": f"store: postgresql://relay:{WORD}@host",
+    "store, no port": f"store: postgresql://relay:{WORD}@host:{WORD}/db",
+    "store, password": f"store: postgresql://relay:{WORD}/{WORD}@host/db",
+    "store, option": f"store: postgresql://relay:{WORD}@host/db?sslmode={WORD}",
     "token as a list": f"admin: {{token: [{WORD}]}}",
     "key": f"sources: {{dyte: {{public_key: {WORD}}}}}",
     "key URL": f"sources: {{dyte: {{public_key_url: 'http://user:{WORD}@example.com/'}}}}",
@@ -295,3 +298,17 @@ async def test_registering_shows_no_address_that_is_a_secret(tmp_path: Path) -> 
 def test_the_search_finds_it(text: str) -> None:
     assert hits(text)
     assert hits("nothing") == []
+
+
+@pytest.mark.parametrize(
+    "command", [("events", "list"), ("tail", "--for", "1s"), ("migrate",), ("serve", "--no-watch")]
+)
+def test_a_database_that_does_not_answer_quotes_no_password(tmp_path: Path, command: tuple[str, ...]) -> None:
+    url = f"postgresql://relay:{WORD}@127.0.0.1:1/relay?password={WORD}"
+    (tmp_path / "relay.yaml").write_text(f"store: '{url}'\nsinks: {{a: {{type: file, path: '-'}}}}\n")
+    copying = ("store", "copy", url, f"sqlite:///{tmp_path}/new.db")
+    for arguments in ((*command, "-c", str(tmp_path / "relay.yaml")), copying):
+        ended = CliRunner().invoke(main, [*arguments])
+        assert ended.exit_code == 1, ended.output
+        assert "cannot use 127.0.0.1:1/relay" in ended.output
+        assert hits(ended.output) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import RelayError, StoreUnusable
+from relay.errors import RelayError, StartError, StoreUnusable
 from relay.model import (
     Dead,
     Delivered,
@@ -234,6 +234,20 @@ async def test_nothing_is_copied_while_a_relay_is_at_work(tmp_path: Path, kind: 
                 await opening(at_work)
     source = await open_origin(at_work)
     await source.close()
+
+
+async def test_no_relay_starts_on_a_file_that_is_being_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would work on what is pending, and so would whoever gets the copy."""
+    monkeypatch.setattr("relay.stores.sqlite.presence._TRIES", 2)
+    url = await url_of("sqlite", tmp_path / "one")
+    async with opened(url) as store:
+        source = await open_origin(url)
+        with pytest.raises(StartError, match="is being copied"):
+            await store.recover(now=NOON)
+        with pytest.raises(StartError, match="is being copied"):
+            await open_origin(url)
+        await source.close()
+        assert await store.recover(now=NOON) == 0
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,10 @@ import pytest
 
 from relay import tailing
 from relay.commands.tail import nobody_reads
+from relay.errors import StoreUnavailable
 from relay.model import Dead, Delivered, Failure, Reason
+from relay.records import DeliveryRecord
+from relay.stores.sqlite.live import SqliteLive
 from tests.commands import done, files, harmless, invoke, opened, pretend_terminal, settle
 from tests.fakes.admissions import admission, event
 from tests.running import MEETING, write_config
@@ -69,6 +72,24 @@ async def test_the_whole_history_is_told_however_short_the_look(
     monkeypatch.setattr(tailing, "STEP", 1)
     monkeypatch.setattr(tailing, "MOST_STEPS", 1)
     assert len((await done(tmp_path, *ALL)).splitlines()) == 4
+
+
+async def test_a_server_that_was_away_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(tmp_path)
+    moved, away = SqliteLive.moved, iter([True, True])
+
+    async def now_and_then(live: SqliteLive, ended: Mapping[int, int]) -> Sequence[DeliveryRecord]:
+        if next(away, False):
+            raise StoreUnavailable("store: db.example/relay: no answer in time", kind="conn")
+        return await moved(live, ended)
+
+    monkeypatch.setattr(SqliteLive, "moved", now_and_then)
+    async with opened(tmp_path) as store:
+        await store.accept(admission("audit", received_at=NOW))  # one that waits is looked at each time
+    result = await invoke(tmp_path, "tail", "--since", "7d", "--for", "2s", "--limit", "5")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 5
+    assert result.stderr == "store: db.example/relay: no answer in time; trying again\n"
 
 
 async def test_it_ends_after_so_many_lines(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import apsw
 import pytest
 
 from relay import tailing
-from relay.errors import StartError, StoreUnusable
+from relay.errors import StartError, StoreUnavailable, StoreUnusable
 from relay.model import Dead, Delivered, DeliveryState, Failure, Reason, Retry, Selection
 from relay.ports import Store
 from relay.stores import open_live, sample
 from relay.stores.sqlite import live, pace, queues
 from relay.stores.sqlite.connection import open_to_look
+from relay.stores.sqlite.live import SqliteLive
 from relay.tailing import Moment, Tail, What
 from tests.commands import opened, settle
 from tests.fakes.admissions import admission, event
@@ -178,6 +179,25 @@ async def test_a_long_history_comes_in_steps_and_nothing_is_lost(
             assert looks == [6, 6, 6, 2]
             await settle(store, "audit", Delivered(receipt="1"))
             assert len(await tail.look()) == 5, "the others were let go"
+
+
+async def test_a_look_that_failed_is_told_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may be away for a while."""
+    async with opened(tmp_path) as store, following(tmp_path) as tail:
+        await store.accept(admission("audit", "crm"))
+        await tail.look()
+        await store.accept(admission("audit"))
+        await settle(store, "audit", Delivered(receipt="1"))
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteLive, "moved", _away)
+            with pytest.raises(StoreUnavailable):
+                await tail.look()
+        assert sorted(told(await tail.look())) == [("arrived", ""), ("delivered", "audit"), ("delivered", "audit")]
+        assert await tail.look() == []
+
+
+async def _away(*_: object) -> None:
+    raise StoreUnavailable("store: db.example/relay: no answer in time", kind="conn")
 
 
 def steps(path: Path) -> dict[str, int]:

@@ -41,7 +41,7 @@ from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.leases import Leases
 from relay.stores.postgres.pace import paces
-from relay.stores.postgres.pool import Pool, Query, together
+from relay.stores.postgres.pool import Pool, Query, obstacle, together
 from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.writer import Writer
@@ -69,7 +69,6 @@ class PostgresStore:
         self._leases = Leases(self._writing, self._owner)
         self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
         self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
-        self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
@@ -159,9 +158,15 @@ class PostgresStore:
         limit: int = 50,
     ) -> Sequence[EventRecord]:
         """See `Ledger.events`."""
-        return await self._read(
-            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
-        )
+        found: list[EventRecord] = []
+        before: int | None = None
+        ask = partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state)
+        while True:
+            step = await self._read(partial(ask, before=before, limit=limit - len(found)))
+            found += step.done
+            if step.next is None:
+                return found
+            before = step.next
 
     async def event(self, event_id: str) -> EventRecord | None:
         """See `Ledger.event`."""
@@ -300,12 +305,13 @@ class PostgresStore:
 
     def health(self) -> Health:
         """See `Store.health`."""
-        trouble = "closed" if self._closed else self._writing.trouble or self._accepting.trouble
-        return Health(obstacle=trouble)
+        if self._closed or self._writer.failed.done():
+            return Health(obstacle="closed" if self._closed else f"{self._writer.failed.result()}; restart the relay")
+        return Health(obstacle=obstacle((self._accepting, self._writing, self._pulse)))
 
     async def failed(self) -> StoreUnavailable:
-        """See `Store.failed`. A server that was away comes back, so this one never gives up."""
-        return await asyncio.shield(self._given_up)
+        """See `Store.failed`. A server that is away comes back, and is no reason to give up."""
+        return await asyncio.shield(self._writer.failed)
 
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """See `Store.on_commit`."""
@@ -320,8 +326,7 @@ class PostgresStore:
         await self._writer.close()
         await self._hints.close()
         await self._presence.leave()
-        for pool in (self._accepting, self._writing, self._reading, self._pulse):
-            await pool.close()
+        await asyncio.gather(*(pool.close() for pool in (self._accepting, self._writing, self._reading, self._pulse)))
 
     def _committed(self, seconds: float) -> None:
         for listener in self._commit_listeners:

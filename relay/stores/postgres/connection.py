@@ -94,7 +94,11 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
         connection = await asyncpg.connect(
             server.url,
             timeout=CONNECT_SECONDS,
-            server_settings={"application_name": APPLICATION, **settings(statement_ms, reads=reads)},
+            server_settings={
+                "application_name": APPLICATION,
+                "tcp_keepalives_idle": "60",  # a firewall forgets what is silent, and nobody would be told
+                **settings(statement_ms, reads=reads),
+            },
         )
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

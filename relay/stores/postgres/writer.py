@@ -64,12 +64,18 @@ class Writer:
         self._queue: deque[Waiting] = deque()
         self._work = asyncio.Event()
         self._closing = False
+        self.failed: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
+        """Done when nothing is written any more, whatever ended it: a server that is away does not."""
         self._tasks = [asyncio.create_task(self._run(), name="store-writer") for _ in range(connections)]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def accept(self, admission: Admission) -> Acceptance:
         """Write this with what stands beside it. Raises StoreUnavailable."""
         if self._closing:
             raise _closed()
+        if self.failed.done():
+            raise StoreUnavailable(str(self.failed.result()), kind="other")
         if len(self._queue) >= MOST_QUEUED:
             raise StoreUnavailable("store: a commit takes long, and too much waits behind it", kind="busy")
         waiting = Waiting(Candidate(admission), asyncio.get_running_loop().create_future())
@@ -81,7 +87,15 @@ class Writer:
         """Finish what waits, and take nothing more."""
         self._closing = True
         self._work.set()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        _refuse(self._queue, _closed())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None or self.failed.done():
+            return
+        failure = StoreUnavailable(f"store: the writer died: {type(error).__name__}: {error}", kind="other")
+        self.failed.set_result(failure)
+        _refuse(self._queue, failure)
 
     async def _run(self) -> None:
         while await self._wait():

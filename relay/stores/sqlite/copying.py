@@ -101,10 +101,14 @@ def _alone(path: Path) -> ExitStack:
     stack = ExitStack()
     presence = Presence(path)
     stack.callback(presence.leave)
-    if not stack.enter_context(presence.joining()):
+    try:
+        if stack.enter_context(presence.joining()):
+            return stack
+    except StartError:  # another copy holds it
         stack.close()
-        raise StoreUnusable(f"store: a relay works on {path}; stop it first", kind="busy")
-    return stack
+        raise
+    stack.close()
+    raise StoreUnusable(f"store: a relay works on {path}; stop it first", kind="busy")
 
 
 def _check(path: Path) -> None:

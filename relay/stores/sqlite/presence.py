@@ -8,6 +8,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
+
+from relay.errors import StartError
+
+_TRIES, _PAUSE = 600, 0.05
 
 
 class Presence:
@@ -21,7 +26,7 @@ class Presence:
     @contextmanager
     def joining(self) -> Iterator[bool]:
         """Join; whether nobody else is at work is known, and stays so, until the end of the `with`. Blocks while
-        another process is at this very point."""
+        another process is at this very point. Raises StartError where one stays there: it copies the whole store."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alone = True
@@ -30,7 +35,17 @@ class Presence:
         try:
             yield alone
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            self._share()
+
+    def _share(self) -> None:
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sleep(_PAUSE)
+            else:
+                return
+        raise StartError("store: it is being copied; wait for the end of `relay store copy`")
 
     def leave(self) -> None:
         """At work no more."""
