@@ -139,6 +139,11 @@ class Intake(Protocol):
 class Outbox(Protocol):
     """The half of the store that the lanes use."""
 
+    @property
+    def tenure(self) -> int | None:
+        """A number that is another one where somebody else may have taken over what was claimed under it; None: just
+        now it may be so, and nothing is to be begun."""
+
     async def claim(
         self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:

@@ -86,6 +86,8 @@ class Lane:
         self._look_again, self._looked = float("-inf"), clock.steady()
         self._more = False
         """Whether more was due than the last claim took."""
+        self._tenure = outbox.tenure
+        """Under which was claimed what waits."""
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
@@ -171,7 +173,11 @@ class Lane:
     @property
     def _may_begin(self) -> bool:
         """Whether no other node can be at work on what this one would begin, nor on the sink's limit."""
-        return self.seated and not self._clock.doubtful
+        return self.seated and self._tenured and not self._clock.doubtful
+
+    @property
+    def _tenured(self) -> bool:
+        return self._tenure is not None and self._outbox.tenure == self._tenure
 
     async def _claim(self, wanted: int) -> int:
         """Claim up to so many; how many there were."""
@@ -210,7 +216,7 @@ class Lane:
             self._at_work.add(task)
             task.add_done_callback(self._work_ended)
             allowed -= 1
-        if not self.gate.flows(seconds) or not self.seated:
+        if not self.gate.flows(seconds) or not self.seated or not self._tenured:
             self._give_back_waiting(_NOT_BEGUN)
 
     async def _work(self, delivery: Delivery | None) -> None:
@@ -261,9 +267,10 @@ class Lane:
             self._begin()
             await self._moved(_POLL)
             return
-        if self._clock.doubtful:
+        if self._clock.doubtful or not self._tenured:
             await self._pause(_UNSETTLED_PAUSE)
             self._begin()
+            self._tenure = self._outbox.tenure  # nothing that was claimed before waits any more
             return
         now = self._loop.time()
         closed = max(self.gate.wait(now), self._pace.wait(now))

@@ -74,6 +74,8 @@ class HallNode:
         self._answers.set()
         self.cut = False
         """Whether every call fails."""
+        self.lapses = 0
+        """How often others took over what it held."""
 
     def freeze(self) -> None:
         """From now on no answer arrives; what was asked is done all the same."""
@@ -81,6 +83,10 @@ class HallNode:
 
     def thaw(self) -> None:
         self._answers.set()
+
+    @property
+    def tenure(self) -> int | None:
+        return None if self.cut else self.lapses
 
     async def claim(
         self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None

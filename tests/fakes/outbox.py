@@ -51,6 +51,10 @@ class WatchedOutbox:
         await self.until(lambda: len(self.settled) >= count)
         return self.settled
 
+    @property
+    def tenure(self) -> int | None:
+        return self._behind.tenure
+
     async def claim(
         self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:

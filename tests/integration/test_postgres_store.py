@@ -23,6 +23,8 @@ from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of, is_there
 from tests.fakes.admissions import NOON, admission
+from tests.fakes.loop_time import LoopTime
+from tests.running import until
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 
@@ -214,6 +216,23 @@ async def _heard_of(
     )
     ahead = int((NOON.timestamp() - 1) * 1e6) - await database.fetchval(f"SELECT {CLOCK}")
     return (await nodes.beat(database, who._owner, ahead=ahead)).given_back
+
+
+async def test_a_node_that_was_frozen_knows_that_others_may_have_what_it_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, 1) as (store,):
+        seen = [store.tenure]  # a tool is no node, and nobody takes it for dead
+        await store.recover(now=NOON)
+        seen.append(store.tenure)
+        LoopTime(monkeypatch)._ahead += 10.0
+        seen.append(store.tenure)
+        assert seen == [0, 0, None]
+
+        async def heard_of() -> bool:
+            return store.tenure == 1
+
+        await until(heard_of, "a beat")
 
 
 async def test_who_leaves_says_so(tmp_path: Path) -> None:

@@ -51,6 +51,40 @@ async def test_without_a_limit_both_work(scene: Scene) -> None:
     two.sink.release()
 
 
+async def test_what_others_may_have_taken_over_is_not_begun(scene: Scene) -> None:
+    """A node without a limit claims ahead; then it is frozen, others take it for dead, and it wakes up."""
+    one = await scene.node("one", rate=None, concurrency=16)
+    one.sink.hold()
+    scene.hall.fill("crm", 100)
+    await scene.pass_by(2)
+    ahead = len(scene.hall.claimed) - one.sent
+    assert (one.sent, ahead > 0) == (16, True)
+    claimed = len(scene.hall.claimed)
+    one.store.lapses += 1
+    one.sink.release()
+    await turns()
+    begun = {delivery.id for delivery in one.sink.asked[16:]}
+    assert begun.isdisjoint(number for _, number in scene.hall.claimed[16:claimed])
+    given_back = [of for of, verdict in one.store.settled if isinstance(verdict, Retry)]
+    assert len(given_back) == ahead
+    await scene.pass_by(2)
+    assert {delivery.id for delivery in one.sink.asked} == set(range(1, 101)), "claimed anew, all of them go"
+
+
+async def test_a_node_that_is_cut_off_begins_nothing(scene: Scene) -> None:
+    one = await scene.node("one", rate=None, concurrency=16)
+    one.sink.hold()
+    scene.hall.fill("crm", 100)
+    await scene.pass_by(2)
+    one.store.cut = True
+    one.sink.release()
+    await scene.pass_by(3)
+    assert one.sent == 16
+    one.store.cut = False
+    await scene.pass_by(3)
+    assert one.sent == 100
+
+
 @pytest.mark.parametrize("rate", ["1/s", "10/s", "30/m"])
 async def test_over_both_the_rate_is_kept_whatever_happens_to_them(scene: Scene, rate: str) -> None:
     """Ten minutes with a node that stops in order, is cut off, freezes or dies every few seconds; all that was sent, by

@@ -89,6 +89,11 @@ class PostgresStore:
 
     # Outbox
 
+    @property
+    def tenure(self) -> int | None:
+        """See `Outbox.tenure`."""
+        return self._presence.tenure
+
     async def claim(
         self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:

@@ -126,6 +126,11 @@ class SqliteStore:
 
     # Outbox
 
+    @property
+    def tenure(self) -> int | None:
+        """See `Outbox.tenure`. Leases of a process that lives are its own until they end."""
+        return 0
+
     async def claim(
         self,
         sink: str,
