@@ -25,9 +25,11 @@ class Program:
 
     name: str
     package: str
-    """Debian's; it holds `/usr/bin/<name>`."""
+    """Debian's; it holds `/usr/bin/<name>`, or the like."""
     hint: str
     """How else to get it."""
+    inside: str = "usr/bin"
+    """Where it is in the package, and in a system that has it."""
 
     @property
     def _folder(self) -> Path:
@@ -35,10 +37,10 @@ class Program:
 
     def find(self) -> Path:
         """Where it is; raises NoProgram."""
-        found = shutil.which(self.name)
+        found = shutil.which(self.name) or shutil.which(self.name, path=f"/{self.inside}")
         if found is not None:
             return Path(found)
-        unpacked = self._folder / "usr" / "bin" / self.name
+        unpacked = self._folder / self.inside / self.name
         if unpacked.exists():
             return unpacked
         raise NoProgram(f"no {self.name}: {self.hint}, or `make {self.name}` on Debian")
