@@ -36,6 +36,7 @@ for module, names in {
     "demo": ["demo"],
     "explain": ["explain"],
     "ledger": ["deliveries", "events"],
+    "migrate": ["migrate"],
     "replay": ["replay"],
     "serve": ["serve"],
     "simulate": ["simulate"],

@@ -138,6 +138,20 @@ class Checkpoint(StrEnum):
 
 
 @value
+class Schema:
+    """The tables of a store, as they are and as this relay makes them."""
+
+    found: int
+    """The number of the newest migration that was applied; 0: there is no store yet."""
+    known: int
+    """That of the newest one that this relay knows."""
+    due: Sequence[str] = ()
+    """The migrations that are to be applied, in order."""
+    oldest: int = 0
+    """Relays that know this one, or a newer one, can go on working when those are applied; 0: any that could before."""
+
+
+@value
 class Health:
     """How a store is, as far as it knows without asking anybody."""
 

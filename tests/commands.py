@@ -26,6 +26,7 @@ from relay.commands import output
 from relay.model import Verdict
 from relay.ports import Store
 from relay.stores import open_store
+from tests.storing import store_url
 
 
 async def invoke(folder: Path, *arguments: str) -> Result:
@@ -53,7 +54,7 @@ def files(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Store]:
     """The store that `write_config` names."""
-    store = await open_store(f"sqlite:///{folder}/relay.db")
+    store = await open_store(store_url(folder))
     try:
         yield store
     finally:

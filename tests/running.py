@@ -21,6 +21,7 @@ from relay.ports import Clock
 from relay.simulator import SimulatorKey
 from tests.fakes.http import WAIT
 from tests.fakes.keys import key_pair
+from tests.storing import store_url
 
 WEBHOOK_ID = "0c2f6c1e-webhook"
 MEETING = "bbb0f1c4-a-meeting"
@@ -175,7 +176,7 @@ def config(
     chosen = {"audit": {"type": "file", "path": str(folder / "events.jsonl")}} if sinks is None else sinks
     everything = [{"name": "everything", "events": ["*"], "to": list(chosen)}] if chosen else []
     return {
-        "store": f"sqlite:///{folder}/relay.db",
+        "store": store_url(folder),
         "gateway": {"listen": "127.0.0.1:0"},
         "admin": {"listen": "127.0.0.1:0"},
         "sources": {"dyte": {"public_key": key_pair().public_pem}} if sources is None else sources,

@@ -13,7 +13,7 @@ import click
 from relay.commands.output import err, out
 
 _SECTIONS: Mapping[str, Sequence[str]] = {
-    "Run": ("serve", "demo", "simulate"),
+    "Run": ("serve", "demo", "simulate", "migrate", "store"),
     "Configure": ("check", "explain", "test", "webhooks"),
     "See and mend": ("tail", "events", "deliveries", "why", "sinks", "replay"),
     "For your tools": ("schema", "catalog", "completion"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay.errors import StartError
 from relay.ports import Live, Store
-from relay.stores.sqlite import SqliteStore
+from relay.records import Schema
+from relay.stores.sqlite import SqliteStore, connection
 from relay.stores.sqlite.live import SqliteLive
 
 _POSTGRES = ("postgresql://", "postgres://")
@@ -80,6 +82,19 @@ async def open_live(url: str) -> Live:
         from relay.stores.postgres.live import PostgresLive  # noqa: PLC0415 - as above
 
         return await PostgresLive.open(url)
+    raise _unknown(url)
+
+
+async def schema_of(url: str) -> Schema:
+    """How the schema of the store is that the URL names; nothing is changed. Raises as `open_store` does."""
+    path = sqlite_path(url)
+    if path is not None:
+        return await asyncio.to_thread(connection.schema_of, path)
+    if url.startswith(_POSTGRES):
+        from relay.stores.postgres.schema import look  # noqa: PLC0415 - as above
+        from relay.stores.postgres.server import parse  # noqa: PLC0415 - as above
+
+        return await look(parse(url))
     raise _unknown(url)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -211,11 +212,18 @@ class SqliteMachine(StoreMachine):
     kind = "sqlite"
 
 
-TestSqlite = SqliteMachine.TestCase
-TestSqlite.settings = settings(
+class PostgresMachine(StoreMachine):
+    kind = "postgres"
+
+
+_SETTINGS = settings(
     max_examples=effort(30),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes longer than a test may
 )
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = _SETTINGS
+TestPostgres = pytest.mark.skipif("postgres" not in STORES, reason="no server")(PostgresMachine.TestCase)
+TestPostgres.settings = _SETTINGS

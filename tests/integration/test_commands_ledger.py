@@ -17,6 +17,7 @@ from relay.ports import Store
 from relay.stores import open_store
 from tests.commands import harmless, in_terminal, invoke, opened, pretend_terminal, terminal_text
 from tests.running import MEETING, payload, relay_running, write_config
+from tests.storing import over_each_store, store_url
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 HOSTILE = "[red]m[/nope]\x1b[2J\x9b31m\u202e:key:\r\n\x07 \\[bold]"
@@ -46,7 +47,7 @@ async def filled(folder: Path) -> dict[str, str]:
         "dead": event(2, "recording.statusUpdate", recording),
         "hostile": event(3, f"recording.{HOSTILE}", {"title": HOSTILE}, meeting=HOSTILE),
     }
-    store = await open_store(f"sqlite:///{folder}/relay.db")
+    store = await open_store(store_url(folder))
     try:
         for name, each in events.items():
             sinks = ["audit"] if name == "plain" else ["audit", "crm"]
@@ -65,6 +66,7 @@ async def _settle(store: Store, sink: str, verdict: Verdict) -> None:
     assert all(await store.settle([(delivery, verdict) for delivery in claimed], now=now))
 
 
+@over_each_store
 async def test_events(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
     result = await invoke(tmp_path, "events", "list")
@@ -75,6 +77,7 @@ async def test_events(tmp_path: Path) -> None:
     assert rows[-1].split()[3:] == ["dyte", "meeting.started", MEETING, "routed"]
 
 
+@over_each_store
 async def test_events_can_be_chosen(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
 
@@ -104,6 +107,7 @@ async def test_one_event_by_its_short_id(tmp_path: Path) -> None:
     )
 
 
+@over_each_store
 async def test_one_event_as_json(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
     shown = json.loads((await invoke(tmp_path, "events", "show", ids["hostile"], "--body", "--json")).stdout)
@@ -141,6 +145,7 @@ async def test_deliveries(tmp_path: Path) -> None:
     assert "  refused: the service answered 400 [red]m[/nope]\\x1b[2J" in rows[1]
 
 
+@over_each_store
 async def test_deliveries_can_be_chosen(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
 
@@ -201,6 +206,7 @@ async def test_no_store_yet(tmp_path: Path) -> None:
     assert not _exists(tmp_path / "relay.db")
 
 
+@over_each_store
 async def test_beside_a_relay_that_runs(tmp_path: Path) -> None:
     async with relay_running(tmp_path) as relay:
         given = (await relay.post()).json["id"]

@@ -20,6 +20,7 @@ from tests.commands import as_json, done, in_terminal, invoke, opened, settle
 from tests.fakes.http import Answer, FakeHttp
 from tests.replays import DEAD, DONE, HOUR, accept, filled, post, records
 from tests.running import relay_running, until, write_config
+from tests.storing import over_each_store
 
 
 @pytest.mark.parametrize("arguments", [[], ["--state", "any"], ["--dry-run", "--rate", "1/s"], ["--reroute"]], ids=str)
@@ -31,6 +32,7 @@ async def test_all_is_only_replayed_where_that_is_said(tmp_path: Path, arguments
     assert await as_json(tmp_path, "replay", "--all", "--dry-run") != []
 
 
+@over_each_store
 async def test_dead_letters_are_replayed_where_nothing_else_is_said(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
     before = datetime.now(UTC)
@@ -140,6 +142,7 @@ async def test_a_pending_one_does_not_wait_out_its_back_off(tmp_path: Path) -> N
     assert said.startswith("1 fit, and were left: it is due already")
 
 
+@over_each_store
 @pytest.mark.parametrize(("rate", "apart"), [(None, 0.02), ("2/m", 30.0), ("none", 0.0)])
 async def test_replays_are_spaced_over_all_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: str | None, apart: float
@@ -158,6 +161,7 @@ async def test_replays_are_spaced_over_all_steps(
     assert all(record.replay == 1 for record in again)
 
 
+@over_each_store
 async def test_what_comes_in_during_a_replay_is_not_sent_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live: list[str] = []
     async with opened(tmp_path) as store:

@@ -13,12 +13,14 @@ from relay.model import EventState, Quarantine
 from tests.commands import as_json, done, files, invoke, opened
 from tests.replays import accept, filled, post, records
 from tests.running import ORGANIZATION, relay_running, write_config
+from tests.storing import over_each_store
 
 
 def routes(**to: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": name, "to": list(sinks)} for name, sinks in to.items()]
 
 
+@over_each_store
 async def test_events_get_what_the_routes_of_today_choose_and_they_lack(tmp_path: Path) -> None:
     ids = await filled(tmp_path)
     config = load(

@@ -19,6 +19,7 @@ from tests.commands import as_json, done, files, in_terminal, invoke, opened, se
 from tests.fakes.admissions import admission, event
 from tests.fakes.http import Answer, FakeHttp
 from tests.running import Relay, payload, relay_running, until, write_config
+from tests.storing import over_each_store
 
 GONE = Failure(reason=Reason.GONE, detail="the service answered 410")
 SLOW = Failure(reason=Reason.UNAVAILABLE, detail="the service answered 503 \x1b[2J[red]")
@@ -59,6 +60,7 @@ async def wishes(folder: Path) -> dict[str, bool]:
         return {sink: wish.paused for sink, wish in (await store.wishes()).items()}
 
 
+@over_each_store
 async def test_every_sink_is_shown_with_its_state(tmp_path: Path) -> None:
     await filled(tmp_path)
     head, *rows = (await done(tmp_path, "sinks", "list")).splitlines()
@@ -218,6 +220,7 @@ async def paused_everywhere(relay: Relay, receiver: FakeHttp) -> None:
     assert len(receiver.requests) == arrived
 
 
+@over_each_store
 async def test_a_pause_by_hand_outlives_reload_and_restart_and_ends_by_hand(tmp_path: Path) -> None:
     async with FakeHttp() as receiver:
         sinks = {"crm": http(receiver), "audit": audit(tmp_path)}

@@ -20,6 +20,7 @@ from relay.model import Dead, Delivered, Failure, Reason
 from tests.commands import done, files, harmless, invoke, opened, pretend_terminal, settle
 from tests.fakes.admissions import admission, event
 from tests.running import MEETING, write_config
+from tests.storing import over_each_store
 
 NOW = datetime.now(UTC) - timedelta(minutes=1)
 HOSTILE = "[red]m[/nope]\x1b[2J\x9b31m\u202e:key:\r\n\x07 \\[bold]"
@@ -38,6 +39,7 @@ async def filled(folder: Path, *, hostile: str = "") -> str:
     return of.id
 
 
+@over_each_store
 async def test_a_line_for_all_that_happened(tmp_path: Path) -> None:
     short = (await filled(tmp_path))[:18]
     lines = (await done(tmp_path, *ALL)).splitlines()

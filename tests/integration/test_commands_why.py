@@ -30,6 +30,7 @@ from tests.commands import as_json, done, files, harmless, in_terminal, invoke, 
 from tests.fakes.admissions import event
 from tests.fakes.http import Answer, FakeHttp
 from tests.running import payload, relay_running, until, write_config
+from tests.storing import over_each_store
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -102,6 +103,7 @@ async def test_every_route_says_whether_it_matched_or_which_condition_failed(tmp
     assert routes[1]["saw"] == {"recording.status": "RECORDING"}
 
 
+@over_each_store
 async def test_every_attempt_is_shown_and_how_it_ended(tmp_path: Path) -> None:
     write_config(tmp_path, sinks=files(tmp_path, "audit", "crm"))
     async with opened(tmp_path) as store:
@@ -122,6 +124,7 @@ async def test_every_attempt_is_shown_and_how_it_ended(tmp_path: Path) -> None:
     assert "    receipt: 200 OK" in (await done(tmp_path, "why", event_id)).splitlines()
 
 
+@over_each_store
 async def test_what_waits_for_its_turn_says_for_which_one_and_why_that_one_waits(tmp_path: Path) -> None:
     write_config(tmp_path, sinks=files(tmp_path, "crm"))
     async with opened(tmp_path) as store:
@@ -279,6 +282,7 @@ async def test_what_is_long_wraps_in_a_narrow_terminal(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in lines if line.startswith("    "))
 
 
+@over_each_store
 async def test_the_story_of_a_relay_that_runs(tmp_path: Path) -> None:
     async with FakeHttp(default=Answer(410)) as receiver:
         sinks = {"crm": {"type": "http", "url": receiver.url, "allow_private": True}}

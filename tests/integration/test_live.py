@@ -22,6 +22,7 @@ from relay.tailing import Moment, Tail, What
 from tests.commands import opened, settle
 from tests.fakes.admissions import admission, event
 from tests.scale.seed import Seeded, seed
+from tests.storing import over_each_store, store_url
 
 DOWN = Failure(reason=Reason.CONNECT, detail="no connection")
 ALL = Selection()
@@ -31,7 +32,7 @@ ALL = Selection()
 async def following(
     folder: Path, selection: Selection = ALL, *, since: datetime | None = None, failures: bool = False
 ) -> AsyncIterator[Tail]:
-    looking = await open_live(f"sqlite:///{folder}/relay.db")
+    looking = await open_live(store_url(folder))
     try:
         yield Tail(looking, selection, after=await looking.place(since), failures=failures)
     finally:
@@ -47,6 +48,7 @@ def told(moments: Sequence[Moment]) -> list[tuple[str, str]]:
     return [(moment.what.value, moment.delivery.sink if moment.delivery else "") for moment in moments]
 
 
+@over_each_store
 async def test_all_that_happens_is_told_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as store, following(tmp_path) as tail:
         await store.accept(admission("audit", "crm"))
@@ -62,6 +64,7 @@ async def test_all_that_happens_is_told_once(tmp_path: Path) -> None:
         assert await tail.look() == []
 
 
+@over_each_store
 async def test_several_attempts_between_two_looks_are_all_told(tmp_path: Path) -> None:
     async with opened(tmp_path) as store, following(tmp_path) as tail:
         await store.accept(admission("crm"))
@@ -73,6 +76,7 @@ async def test_several_attempts_between_two_looks_are_all_told(tmp_path: Path) -
         assert [moment.attempt.attempt for moment in moments if moment.attempt] == [1, 2, 3]
 
 
+@over_each_store
 async def test_an_attempt_under_way_is_told_when_it_ends(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.accept(admission("crm"))
@@ -87,6 +91,7 @@ async def test_an_attempt_under_way_is_told_when_it_ends(tmp_path: Path) -> None
             assert failed.attempt.attempt == 2
 
 
+@over_each_store
 async def test_a_backlog_and_a_replay_are_followed_too(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.accept(admission("crm"))
@@ -104,6 +109,7 @@ async def test_a_backlog_and_a_replay_are_followed_too(tmp_path: Path) -> None:
             assert again.delivery.replay == 1
 
 
+@over_each_store
 async def test_history_is_told_in_its_order(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     async with opened(tmp_path) as store:
@@ -117,6 +123,7 @@ async def test_history_is_told_in_its_order(tmp_path: Path) -> None:
         assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
 
 
+@over_each_store
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [
@@ -144,6 +151,7 @@ async def test_what_is_told_can_be_chosen(tmp_path: Path, selection: Selection, 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 
+@over_each_store
 async def test_only_failures(tmp_path: Path) -> None:
     async with opened(tmp_path) as store, following(tmp_path, failures=True) as tail:
         await store.accept(admission("audit", "crm"))
@@ -153,6 +161,7 @@ async def test_only_failures(tmp_path: Path) -> None:
         assert told(await tail.look()) == [("failed", "crm"), ("dead", "crm")]
 
 
+@over_each_store
 async def test_a_long_history_comes_in_steps_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +234,7 @@ def test_every_question_goes_down_an_index(tmp_path: Path) -> None:
     connection.close()
 
 
+@over_each_store
 async def test_the_pace_of_a_sink_that_works_off_a_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has settled lies far behind what has come in since, and is more than is looked at."""
     monkeypatch.setattr(sample, "SAMPLE", 20)

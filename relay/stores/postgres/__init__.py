@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
+from time import perf_counter
 from typing import TypeVar
 
 from relay.errors import StoreUnavailable
@@ -24,16 +25,20 @@ from relay.model import (
     Wish,
 )
 from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
-from relay.stores.postgres import horizon, ledger, sinks
-from relay.stores.postgres.connection import READING_MS, TROUBLE, WRITING_MS, connect, refusal
+from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
+from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
+from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.pace import paces
-from relay.stores.postgres.pool import Pool, Query
-from relay.stores.postgres.schema import check, migrate
+from relay.stores.postgres.pool import Pool, Query, together
+from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
+from relay.stores.postgres.writer import Writer
+from relay.stores.rows import from_micros, to_micros
 
 T = TypeVar("T")
 
-_READERS, _WRITERS = 2, 4
+_READERS, _WRITERS, _ACCEPTERS = 2, 4, 1
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class PostgresStore:
@@ -42,25 +47,79 @@ class PostgresStore:
     def __init__(self, server: Server, *, owner: str | None = None) -> None:
         self._server = server
         self._owner = owner or new_owner()
+        self._closed = False
         self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True)
         self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS)
-        self._hints: dict[str, asyncio.Event] = {}
+        self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS)
         self._commit_listeners: list[Callable[[float], None]] = []
+        self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
+        self._hints = Hints(server, self._writing, owner=self._owner)
+        self._presence = nodes.Presence(self._writing, self._owner, on_beat=self._beat)
+        self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:
         """Connect, and create or migrate the schema; raises StartError or StoreUnusable."""
         server = parse(url)
-        try:
-            connection = await connect(server)
-            try:
-                if await check(connection, server, create=create) < 1 or create:
-                    await migrate(connection)
-            finally:
-                connection.terminate()
-        except TROUBLE as error:
-            raise refusal(error, server) from error
+        async with reaching(server) as connection:
+            await prepare(connection, server, create=create)
         return cls(server, owner=owner)
+
+    # Intake
+
+    async def accept(self, admission: Admission) -> Acceptance:
+        """See `Intake.accept`."""
+        acceptance = await self._writer.accept(admission)
+        if acceptance.duplicate is None and admission.targets:
+            self._hints.tell({target.sink for target in admission.targets})
+        return acceptance
+
+    # Outbox
+
+    async def claim(
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+    ) -> Sequence[Delivery]:
+        """See `Outbox.claim`."""
+        started = perf_counter()
+        claimed = await self._writing.run(
+            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
+        )
+        if claimed:
+            self._committed(perf_counter() - started)
+        return claimed
+
+    async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
+        """See `Outbox.settle`."""
+        told: list[bool] = []
+        for part in outbox.parts(results):  # one that stands there twice counts once
+            recorded = await self._write(partial(outbox.settle, results=part, now=now))
+            told += [of.id in recorded for of, _ in part]
+        for sink in {of.sink for of, _ in results}:  # the next one of its meeting may have come due
+            self._hints.set(sink)
+        return told
+
+    async def wait(self, sink: str, *, timeout: float) -> None:
+        """See `Outbox.wait`."""
+        await self._hints.wait(sink, timeout=timeout)
+
+    def wake(self, sink: str) -> None:
+        """See `Store.wake`."""
+        self._hints.set(sink)
+
+    async def next_due(self, sink: str) -> datetime | None:
+        """See `Outbox.next_due`."""
+        due = await self._writing.run(partial(outbox.next_due, sink=sink))
+        return None if due is None else from_micros(due)
+
+    # Switchboard
+
+    async def wishes(self) -> Mapping[str, Wish]:
+        """See `Switchboard.wishes`."""
+        return await self._read(sinks.wishes)
+
+    async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
+        """See `Switchboard.report`."""
+        await self._write(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
 
     # Ledger
 
@@ -128,12 +187,124 @@ class PostgresStore:
         """See `Ledger.ahead`."""
         return await self._read(partial(ledger.ahead, delivery_id=delivery_id))
 
+    # Operator
+
+    async def replay(
+        self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
+    ) -> Step[int]:
+        """See `Operator.replay`."""
+        found = await self._read(partial(replay.find, selection=selection, after=after, limit=limit))
+        again = partial(
+            replay.replay, deliveries=found.done, states=selection.states, now=now, first_at=first_at, spacing=spacing
+        )
+        return Step(done=await self._write(again) if found.done else 0, next=found.next)
+
+    async def redeliver(
+        self,
+        wanted: Sequence[tuple[str, Sequence[Target]]],
+        *,
+        states: Set[DeliveryState],
+        now: datetime,
+        first_at: datetime,
+        spacing: timedelta,
+        config: str,
+    ) -> Redelivered:
+        """See `Operator.redeliver`."""
+        made = await self._write(
+            partial(
+                replay.redeliver,
+                wanted=wanted,
+                states=states,
+                now=now,
+                first_at=first_at,
+                spacing=spacing,
+                config=config,
+            )
+        )
+        self._hints.tell(made.sinks)
+        return made
+
+    async def wish(self, sink: str, wish: Wish) -> None:
+        """See `Operator.wish`."""
+        await self._write(partial(sinks.wish, sink=sink, wish=wish))
+
     # Lifetime
+
+    async def recover(self, *, now: datetime) -> int:
+        """See `Store.recover`. Other nodes may be at work: what they hold is given back when they are not heard of for
+        some seconds."""
+        given_back = await self._presence.join(now=to_micros(now))
+        self._hints.listen()
+        return given_back
+
+    async def release(self, owner: str, *, now: datetime) -> int:
+        """See `Store.release`."""
+        return await self._write(partial(nodes.release, owner=owner, now=to_micros(now)))
+
+    async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
+        """See `Store.bring_forward`."""
+        wait = longest // _MICROSECOND
+        return await self._write(
+            partial(replay.bring_forward, sink=sink, latest=to_micros(now) + wait, longest=wait, limit=limit)
+        )
+
+    async def purge(
+        self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
+    ) -> Step[int]:
+        """See `Store.purge`."""
+        delivered, dead = to_micros(delivered_before), to_micros(dead_before)
+        found = await self._read(
+            partial(retention.old, delivered_before=delivered, dead_before=dead, after=after, limit=limit)
+        )
+        has_old_marks = await self._read(partial(retention.has_old_marks, before=delivered))
+        if not found.done and not has_old_marks:
+            return Step(done=0, next=found.next)
+        forget = partial(
+            retention.forget,
+            events=found.done,
+            settled_before=max(delivered, dead),
+            marks_before=delivered,
+            limit=limit,
+        )
+        return Step(done=await self._write(partial(together, query=forget)), next=found.next)
+
+    def health(self) -> Health:
+        """See `Store.health`."""
+        trouble = "closed" if self._closed else self._writing.trouble or self._accepting.trouble
+        return Health(obstacle=trouble)
+
+    async def failed(self) -> StoreUnavailable:
+        """See `Store.failed`. A server that was away comes back, so this one never gives up."""
+        return await asyncio.shield(self._given_up)
+
+    def on_commit(self, listener: Callable[[float], None]) -> None:
+        """See `Store.on_commit`."""
+        self._commit_listeners.append(listener)
+
+    def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
+        """See `Store.on_checkpoint`. The server does its own."""
 
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._writing.close()
-        await self._reading.close()
+        self._closed = True
+        await self._writer.close()
+        await self._hints.close()
+        await self._presence.leave()
+        for pool in (self._accepting, self._writing, self._reading):
+            await pool.close()
+
+    def _committed(self, seconds: float) -> None:
+        for listener in self._commit_listeners:
+            listener(seconds)
+
+    def _beat(self, beat: nodes.Beat) -> None:
+        self._hints.alone = not beat.others
 
     async def _read(self, query: Query[T]) -> T:
         return await self._reading.run(query)
+
+    async def _write(self, query: Query[T]) -> T:
+        started = perf_counter()
+        result = await self._writing.run(query)
+        self._committed(perf_counter() - started)
+        return result

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import asyncpg
@@ -110,6 +112,19 @@ async def _set_up(connection: Connection, *, pooled: bool) -> None:
         await connection.set_type_codec(
             "text", schema="pg_catalog", encoder=texts.encode, decoder=texts.decode, format="binary"
         )
+
+
+@asynccontextmanager
+async def reaching(server: Server) -> AsyncIterator[Connection]:
+    """A connection for one who opens the store; StartError or StoreUnusable say what stands in the way."""
+    try:
+        connection = await connect(server)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+    except TROUBLE as error:
+        raise refusal(error, server) from error
 
 
 def is_outage(error: BaseException) -> bool:

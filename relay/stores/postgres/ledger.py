@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from relay.model import DeliveryState, EventState, Selection
 from relay.records import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
 from relay.stores.postgres.connection import Connection
+from relay.stores.postgres.intake import short
 from relay.stores.postgres.selection import MEETING, ask, delivery_conditions, event_conditions, of_type, where
 from relay.stores.postgres.sinks import waiting
 from relay.stores.rows import (
@@ -94,7 +95,7 @@ async def event(connection: Connection, event_id: str) -> EventRecord | None:
 async def _marked(connection: Connection, uuid: str) -> tuple[str, ...]:
     """The event that bears the mark of this uuid, if there is exactly one. A repeat under another uuid has a mark too,
     and is found by it."""
-    found = [row[0] for row in await ask(connection, _MARKED, uuid)]
+    found = [row[0] for row in await ask(connection, _MARKED, short(uuid))]
     return tuple(found) if len(found) == 1 else ()
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from relay.model import Selection
 from relay.records import Arrival, DeliveryRecord, Step
-from relay.stores.postgres.connection import READING_MS, TROUBLE, Connection, connect, refusal
+from relay.stores.postgres.connection import READING_MS, Connection, reaching
 from relay.stores.postgres.horizon import Horizon, end
 from relay.stores.postgres.ledger import delivery_records
 from relay.stores.postgres.pool import Pool
@@ -60,14 +60,8 @@ class PostgresLive:
     async def open(cls, url: str) -> PostgresLive:
         """Look whether there is a store; raises StartError or StoreUnusable."""
         server = parse(url)
-        try:
-            connection = await connect(server)
-            try:
-                await check(connection, server, create=False)
-            finally:
-                connection.terminate()
-        except TROUBLE as error:
-            raise refusal(error, server) from error
+        async with reaching(server) as connection:
+            await check(connection, server, create=False)
         return cls(server)
 
     async def place(self, since: datetime | None = None) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
+
+from asyncpg import exceptions
 
 from relay.errors import StoreUnavailable
 from relay.stores.postgres.connection import TROUBLE, Connection, classify, connect, is_outage, prelude
@@ -15,6 +18,8 @@ Query: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _WAIT_SECONDS = 2.0
 """How long somebody waits until a connection is free."""
+_LASTING = ("conn", "full", "io")
+_YIELDS, _YIELD_SECONDS = 3, 0.05
 _GRACE_SECONDS = 0.5
 """How much longer than the server an answer may take, before the connection is given up."""
 
@@ -32,9 +37,13 @@ class Pool:
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(size)
         self._closed = False
+        self.trouble = ""
+        """What lasting trouble the last one had, if it had any."""
 
     async def run(self, query: Query[T]) -> T:
-        """Do this on a connection: one transaction. Raises StoreUnavailable."""
+        """Do this on a connection, in one transaction if it is one statement. Raises StoreUnavailable."""
+        if self._closed:
+            raise StoreUnavailable("store: closed", kind="closed")
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await self._slots.acquire()
@@ -42,14 +51,30 @@ class Pool:
             busy = f"store: {self._server.name}: all {self._size} connections are in use"
             raise StoreUnavailable(busy, kind="busy") from None
         try:
-            return await self._run(query)
+            result = await self._tried_again(query)
         except TROUBLE as error:
-            raise classify(error, self._server) from error
+            failure = classify(error, self._server)
+            if failure.kind in _LASTING:
+                self.trouble = f"{failure}; it is tried again"
+            raise failure from error
         finally:
             self._slots.release()
+        self.trouble = ""
+        return result
+
+    async def _tried_again(self, query: Query[T]) -> T:
+        """Who is chosen to give way to another transaction has written nothing, and comes after it."""
+        for _ in range(_YIELDS):
+            try:
+                return await self._run(query)
+            except (exceptions.DeadlockDetectedError, exceptions.SerializationError):
+                await asyncio.sleep(random.random() * _YIELD_SECONDS)  # noqa: S311 - no secret
+        return await self._run(query)
 
     async def close(self) -> None:
         """Let those finish who are at work, and let go of all connections."""
+        if self._closed:
+            return
         self._closed = True
         async with asyncio.timeout(_WAIT_SECONDS + self._statement_ms / 1000):
             for _ in range(self._size):
@@ -95,3 +120,9 @@ class Pool:
     def _take_free(self) -> list[Connection]:
         free, self._free = self._free, []
         return free
+
+
+async def together(connection: Connection, query: Query[T]) -> T:
+    """Several statements as one transaction."""
+    async with connection.transaction():
+        return await query(connection)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 
 from relay.errors import StartError, StoreUnusable
+from relay.records import Schema
 from relay.stores.migrations import Migration, migrations
-from relay.stores.postgres.connection import Connection
+from relay.stores.postgres.connection import Connection, reaching
 from relay.stores.postgres.server import Server
 
 _OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
@@ -25,6 +26,27 @@ CREATE TABLE IF NOT EXISTS relay.schema (
     oldest     INTEGER NOT NULL,
     applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
 )"""
+
+
+async def prepare(connection: Connection, server: Server, *, create: bool) -> None:
+    """Check, and migrate where something is due and it is to be done: who may create nothing can go on with what
+    another has made. Raises as `check` does."""
+    found = await check(connection, server, create=create)
+    if found < len(migrations("postgres")):
+        await migrate(connection)
+
+
+async def look(server: Server) -> Schema:
+    """What is there; nothing is changed. Raises as `check` does, but where there is nothing yet."""
+    async with reaching(server) as connection:
+        found = await check(connection, server, create=True)
+    due = migrations("postgres")[found:]
+    return Schema(
+        found=found,
+        known=len(migrations("postgres")),
+        due=[step.name for step in due],
+        oldest=max((oldest(step) for step in due), default=0),
+    )
 
 
 def oldest(step: Migration) -> int:

@@ -30,3 +30,8 @@ def stored(text: str) -> str:
 def stored_or_none(text: str | None) -> str | None:
     """The same of one that may be absent."""
     return None if text is None else stored(text)
+
+
+def restored(text: str) -> str:
+    """The inverse of `stored`."""
+    return decode(text.encode())

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
+from relay.records import Schema
 from relay.stores.migrations import migrations
 
 APPLICATION_ID = 0x44797465
@@ -77,6 +78,23 @@ def open_to_look(path: Path) -> apsw.Connection:
         mend = "run this as the user that runs `relay serve`"
         raise StartError(f"store: cannot read {path}: {error}; {mend}") from error
     return connection
+
+
+def schema_of(path: Path) -> Schema:
+    """What is there; nothing is changed. Raises as `open_file` does."""
+    steps = migrations("sqlite")
+    found = 0
+    if path.exists():
+        try:
+            _check(path, create=True, flags=apsw.SQLITE_OPEN_READONLY)
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            found = connection.pragma("user_version")
+            connection.close()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise StoreUnusable(f"store: {path} is damaged or is no SQLite file ({error})", kind="corrupt") from error
+        except apsw.Error as error:
+            raise StartError(f"store: cannot read {path}: {error}; check permissions") from error
+    return Schema(found=found, known=len(steps), due=[step.name for step in steps[found:]])
 
 
 def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False) -> apsw.Connection:

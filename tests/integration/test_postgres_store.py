@@ -1,0 +1,283 @@
+"""What only several connections to one PostgreSQL database can show: races, lost nodes, lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from relay.errors import StoreUnavailable
+from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
+from relay.stores.postgres import PostgresStore, nodes, pool
+from relay.stores.postgres.connection import Connection, connect
+from relay.stores.postgres.server import parse
+from tests.contract.postgres import database_of, is_there
+from tests.fakes.admissions import NOON, admission
+
+pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
+
+LEASE = timedelta(seconds=60)
+WINDOW = timedelta(minutes=5)
+DONE = Delivered(receipt="200")
+CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT"
+
+
+@asynccontextmanager
+async def opened(folder: Path, count: int = 2) -> AsyncIterator[Sequence[PostgresStore]]:
+    """So many nodes on one database."""
+    url = await database_of(folder)
+    async with AsyncExitStack() as stack:
+        stores = []
+        for _ in range(count):
+            stores.append(await PostgresStore.open(url))
+            stack.push_async_callback(stores[-1].close)
+        yield stores
+
+
+@asynccontextmanager
+async def bystander(folder: Path) -> AsyncIterator[Connection]:
+    """Somebody else's connection to the same database."""
+    connection = await connect(parse(await database_of(folder)))
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def claim(store: PostgresStore, *, limit: int = 100, sink: str = "crm") -> Sequence[Delivery]:
+    return await store.claim(sink, limit=limit, now=NOON, lease=LEASE)
+
+
+# Duplicates
+
+
+async def test_one_webhook_at_two_nodes_at_once_is_one_event(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (one, other):
+        for _ in range(20):
+            given = admission("crm", replay_window=WINDOW)
+            both = await asyncio.gather(one.accept(given), other.accept(given))
+            assert Counter(acceptance.duplicate for acceptance in both) == {None: 1, DuplicateKind.UUID: 1}
+        assert await one.totals() == {"routed": 20, "pending": 20}
+
+
+async def test_one_body_under_two_uuids_at_two_nodes_at_once_is_one_event(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (one, other):
+        for number in range(20):
+            twins = [admission("crm", body=b"%d" % number, replay_window=WINDOW) for _ in range(2)]
+            both = await asyncio.gather(one.accept(twins[0]), other.accept(twins[1]))
+            assert Counter(acceptance.duplicate for acceptance in both) == {None: 1, DuplicateKind.BODY: 1}
+            assert len({acceptance.event_id for acceptance in both}) == 1
+        assert await one.totals() == {"routed": 20, "pending": 20}
+
+
+async def test_one_uuid_with_two_bodies_at_two_nodes_at_once_is_an_alarm(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (one, other):
+        for number in range(20):
+            twins = [admission("crm", uuid=f"u-{number}") for _ in range(2)]
+            both = await asyncio.gather(one.accept(twins[0]), other.accept(twins[1]))
+            assert sorted(acceptance.conflict for acceptance in both) == [False, True]
+        assert await one.totals() == {"routed": 40, "pending": 40}
+
+
+async def test_many_at_once_go_in_few_commits_and_each_is_told_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path, 1) as (store,):
+        commits: list[float] = []
+        store.on_commit(commits.append)
+        given = [admission("crm", body=b"%d" % (number % 290), replay_window=WINDOW) for number in range(300)]
+        acceptances = await asyncio.gather(*(store.accept(each) for each in given))
+        assert len(commits) <= 10
+        assert [acceptance.duplicate for acceptance in acceptances] == [None] * 290 + [DuplicateKind.BODY] * 10
+        assert [acceptance.event_id for acceptance in acceptances[290:]] == [each.event.id for each in given[:10]]
+
+
+async def test_groups_that_cross_do_not_lock_each_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_YIELDS", 0)  # else it would be tried again
+    async with opened(tmp_path, 3) as stores:
+        for _ in range(15):
+            given = [
+                admission("crm", "audit", order_key=f"m-{number % 5}", replay_window=WINDOW) for number in range(40)
+            ]
+            shuffled = [random.sample(given, len(given)) for _ in stores]
+            outcomes = await asyncio.gather(
+                *(store.accept(each) for store, some in zip(stores, shuffled, strict=True) for each in some),
+                *(_work(store, "crm") for store in stores),
+                *(_work(store, "audit") for store in stores),
+                _replay(stores[0]),
+                _replay(stores[1]),
+                return_exceptions=True,
+            )
+            assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
+        assert (await stores[0].totals())["routed"] == 15 * 40
+
+
+async def _work(store: PostgresStore, sink: str) -> None:
+    for _ in range(5):
+        claimed = await claim(store, sink=sink, limit=9)
+        await store.settle([(each, DONE) for each in reversed(claimed)], now=NOON)
+
+
+async def _replay(store: PostgresStore) -> None:
+    await store.replay(Selection(), now=NOON, first_at=NOON, spacing=timedelta(0), limit=50)
+
+
+# Leases and order
+
+
+async def test_two_nodes_never_lease_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path, 3) as stores:
+        await asyncio.gather(*(stores[0].accept(admission("crm")) for _ in range(300)))
+        parts = await asyncio.gather(*(claim(store, limit=7) for _ in range(20) for store in stores))
+        numbers = [delivery.id for part in parts for delivery in part]
+        assert len(numbers) == len(set(numbers)) == 300
+
+
+async def test_who_lost_his_lease_to_another_node_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (late, other):
+        await late.accept(admission("crm"))
+        [lost] = await claim(late)
+        [current] = await other.claim("crm", limit=1, now=NOON + LEASE, lease=LEASE)
+        assert await late.settle([(lost, DONE)], now=NOON + LEASE) == [False]
+        assert await other.settle([(current, DONE)], now=NOON + LEASE) == [True]
+
+
+async def test_what_is_accepted_while_the_one_before_is_settled_is_never_left_without_a_turn(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (one, other):
+        for number in range(200):
+            await one.accept(admission("crm", order_key=f"m-{number}"))
+            [first] = await claim(one)
+            await asyncio.gather(
+                one.settle([(first, DONE)], now=NOON), other.accept(admission("crm", order_key=f"m-{number}"))
+            )
+            [second] = await claim(one)
+            assert await one.settle([(second, DONE)], now=NOON) == [True]
+
+
+# Nodes that are gone
+
+
+async def test_what_a_silent_node_holds_is_given_back_by_one_who_was_never_away(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (dead, living), bystander(tmp_path) as database:
+        await _begin(dead, living)
+        assert await _heard_of(database, dead, living, silent=3.6, since=3.7) == 1
+        [again] = await claim(living)
+        assert (again.attempt, again.tries) == (2, 2)
+
+
+async def test_a_node_that_was_away_itself_takes_nobody_for_dead(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (other, back), bystander(tmp_path) as database:
+        await _begin(other, back)
+        assert await _heard_of(database, other, back, silent=30, since=1000, away=3) == 0, "the server was away"
+        assert await _heard_of(database, other, back, silent=30, since=3.4) == 0, "not here for long enough yet"
+        assert await _heard_of(database, other, back, silent=30, since=3.7) == 1
+
+
+async def test_a_node_that_was_taken_for_dead_leases_nothing_until_it_is_heard_of(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (frozen, living), bystander(tmp_path) as database:
+        await _begin(frozen, living)
+        assert await _heard_of(database, frozen, living, silent=4, since=9) == 1
+        assert await claim(frozen) == []
+        await nodes.beat(database, frozen._owner, ahead=0)
+        assert len(await claim(frozen)) == 1
+
+
+async def _begin(one: PostgresStore, other: PostgresStore) -> None:
+    """Both are at work, but silent from now on; the first holds a lease."""
+    for store in (one, other):
+        await store.recover(now=NOON)
+        assert store._presence._task is not None
+        store._presence._task.cancel()
+    await one.accept(admission("crm"))
+    assert len(await claim(one)) == 1
+
+
+async def _heard_of(
+    database: Connection, silent_one: PostgresStore, who: PostgresStore, *, silent: float, since: float, away: float = 1
+) -> int:
+    """What one gives back when it is heard of, who was heard of `away` seconds ago, without a gap for so long; the
+    other has been silent for so long."""
+    await database.execute(f"UPDATE relay.node SET seen_at = {CLOCK} - $1", int(silent * 1e6))
+    await database.execute(
+        f"UPDATE relay.node SET since = {CLOCK} - $1, seen_at = {CLOCK} - $2 WHERE owner = $3",
+        int(since * 1e6),
+        int(away * 1e6),
+        who._owner,
+    )
+    ahead = int((NOON.timestamp() - 1) * 1e6) - await database.fetchval(f"SELECT {CLOCK}")
+    return (await nodes.beat(database, who._owner, ahead=ahead)).given_back
+
+
+async def test_who_leaves_says_so(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (leaving, staying), bystander(tmp_path) as database:
+        await _begin(leaving, staying)
+        await leaving.close()
+        assert (await nodes.beat(database, staying._owner, ahead=0)).given_back == 1
+        assert await database.fetchval("SELECT count(*) FROM relay.node WHERE owner = $1", leaving._owner) == 0
+
+
+# Hints
+
+
+async def test_what_one_node_accepts_ends_the_wait_of_another(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (one, other):
+        for store in (one, other):
+            await store.recover(now=NOON)
+        async with asyncio.timeout(10):
+            while not other._hints.listening:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.02)
+            await other.wait("crm", timeout=0.01)
+            waiting = asyncio.create_task(other.wait("crm", timeout=60))
+            await one.accept(admission("crm"))
+            await waiting
+
+
+# Connections that are lost
+
+
+async def test_a_connection_that_is_lost_while_it_accepts_is_an_unavailable_store_and_the_retry_is_taken(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as somebody:
+        await store.accept(admission("crm"))
+        given = [admission("crm") for _ in range(5)]
+        held = somebody.transaction()
+        await held.start()
+        await somebody.execute("LOCK TABLE relay.mark IN SHARE MODE")
+        waiting = [asyncio.ensure_future(store.accept(each)) for each in given]
+        async with bystander(tmp_path) as killer, asyncio.timeout(10):
+            while not await killer.fetchval(  # noqa: ASYNC110 - the server has none either
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND query LIKE '%relay.accept%' AND datname = current_database()"
+            ):
+                await asyncio.sleep(0.01)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        await held.rollback()
+        assert {getattr(outcome, "kind", outcome) for outcome in outcomes} == {"conn"}
+        again = await asyncio.gather(*(store.accept(each) for each in given))
+        assert [acceptance.duplicate for acceptance in again] == [None] * 5
+        assert (await store.totals())["routed"] == 6
+
+
+async def test_all_connections_may_be_lost_and_the_store_goes_on(tmp_path: Path) -> None:
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as somebody:
+        await store.accept(admission("crm"))
+        await store.totals()
+        await claim(store)
+        await somebody.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert isinstance(await store.accept(admission("crm")), Acceptance)
+                    break
+                except StoreUnavailable as error:
+                    assert error.kind == "conn"  # noqa: PT017 - only where it comes before the loss is noticed
+        assert (await store.totals())["routed"] == 2
+        assert store.health().obstacle == ""
