@@ -26,6 +26,7 @@ from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
 from relay.representation import Shape, represent
 from relay.retry import decide
+from relay.seat import Seat
 from relay.telemetry import Telemetry
 
 log = logging.getLogger("relay")
@@ -62,12 +63,14 @@ class Lane:
         outbox: Outbox,
         *,
         pace: Pace,
+        seat: Seat,
         telemetry: Telemetry,
         clock: Clock,
         rng: Random,
     ) -> None:
         self.name = name
         self.gate = Gate()
+        self.seat = seat
         self._sink = sink
         self._options = options
         self._shape = Shape.of(options)
@@ -86,8 +89,8 @@ class Lane:
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: list[Settled] = []
         self._settled = asyncio.Event()
-        self._ended = False
-        self._told = self.gate.state
+        self._running = self._ended = False
+        self._told: GateState | None = self.gate.state
         self._wish: Wish | None = None
         self._held_told = 0.0
         self._crashes: Counter[int] = Counter()
@@ -101,14 +104,16 @@ class Lane:
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
-        self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
+        self._told = self._shown
+        self._telemetry.sink_state(self.name, self._told, self.gate.failure)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle_regularly(), name=f"settle-{self.name}")
-            self._group, self._loop = group, asyncio.get_running_loop()
+            self._group, self._loop, self._running = group, asyncio.get_running_loop(), True
             try:
                 await self._claim_regularly()
             finally:  # whatever ends it, nothing more is begun
                 self._stopping.set()
+                self._running = False
             self._give_back_waiting(_NOT_BEGUN)
             if self._attempts:
                 await asyncio.wait(self._attempts)
@@ -138,6 +143,21 @@ class Lane:
             self.gate.resume()
         self._tell_gate()
 
+    @property
+    def seated(self) -> bool:
+        """Whether it is this node's to deliver to the sink now."""
+        if not self.seat.needed:
+            return True
+        self._clock.steady()  # a jump that nobody has seen yet puts the seat in doubt
+        return self.seat.ours(asyncio.get_running_loop().time())
+
+    def look_again(self) -> None:
+        """It may have got its seat, or lost it."""
+        if self._running:
+            self._begin()
+            self._tell_gate()
+            self._changed.set()
+
     def abort(self) -> None:
         """Interrupt what is under way; the leases are given back."""
         for task in self._attempts:
@@ -154,7 +174,7 @@ class Lane:
 
     def _wanted(self, now: datetime) -> int:
         """How many are to be claimed now."""
-        if len(self._results) >= _MOST_UNSETTLED or self._leases.outlived(now):
+        if len(self._results) >= _MOST_UNSETTLED or self._leases.outlived(now) or not self._may_begin:
             return 0
         seconds = self._loop.time()
         free = self._options.concurrency - len(self._attempts) - self._leases.waiting
@@ -168,6 +188,11 @@ class Lane:
         wide = self._options.concurrency >= _AHEAD_FROM and not self._pace.limited
         return self._more and wide and self.gate.flows(seconds)
 
+    @property
+    def _may_begin(self) -> bool:
+        """Whether no other node can be at work on what this one would begin, nor on the sink's limit."""
+        return self.seated and not self._clock.doubtful
+
     async def _claim(self, wanted: int) -> int:
         """Claim up to so many; how many there were."""
         lease, now = self._options.lease, self._clock.steady()
@@ -175,7 +200,12 @@ class Lane:
         claimed: Sequence[Delivery] = ()
         try:
             claimed = await self._outbox.claim(
-                self.name, limit=wanted, newest=wanted // _NEWEST_SHARE, now=now, lease=lease
+                self.name,
+                limit=wanted,
+                newest=wanted // _NEWEST_SHARE,
+                now=now,
+                lease=lease,
+                seat=self.seat.place if self.seat.needed else None,
             )
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
@@ -189,7 +219,8 @@ class Lane:
 
     def _begin(self) -> None:
         """Begin what is claimed, as far as there are slots for it, and not too much in one turn. A gate that has closed
-        meanwhile lets at most a probe through; then the others are for whoever comes first when it opens."""
+        meanwhile lets at most a probe through; then the others are for whoever comes first when it opens. So they are
+        where another node has the seat by now."""
         if not self._leases.waiting or self._stopping.is_set():
             return
         seconds = self._loop.time()
@@ -199,7 +230,7 @@ class Lane:
             self._attempts.add(task)
             task.add_done_callback(self._work_ended)
             allowed -= 1
-        if not self.gate.flows(seconds):
+        if not self.gate.flows(seconds) or not self.seated:
             self._give_back_waiting(_NOT_BEGUN)
 
     async def _work(self, delivery: Delivery | None) -> None:
@@ -210,7 +241,7 @@ class Lane:
 
     def _next(self) -> Delivery | None:
         """The next one of those that wait, begun as far as the gate is concerned; None if it is others' turn first."""
-        while self._leases.waiting and self._begun < _SLICE and not self._stopping.is_set():
+        while self._leases.waiting and self._begun < _SLICE and self._may_begin and not self._stopping.is_set():
             delivery = self._leases.next()
             if 2 * self._leases.waiting <= self._options.concurrency:
                 self._changed.set()  # time to claim again
@@ -245,7 +276,15 @@ class Lane:
         self._changed.set()
 
     async def _until_allowed(self) -> None:
-        """Wait for the gate, the pace or a free slot, whichever is in the way."""
+        """Wait for the seat, the gate, the pace or a free slot, whichever is in the way."""
+        if not self.seated:  # nothing to ask the store for; it is told when that changes
+            self._begin()
+            await self._moved(_POLL)
+            return
+        if self._clock.doubtful:
+            await self._pause(_UNSETTLED_PAUSE)
+            self._begin()
+            return
         now = self._loop.time()
         closed = max(self.gate.wait(now), self._pace.wait(now))
         at_work = self._attempts or self._leases.waiting
@@ -269,6 +308,11 @@ class Lane:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+    async def _moved(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _or_stop(self, waiting: Coroutine[object, object, object]) -> None:
         """Wait for this, or for the stop."""
@@ -346,13 +390,17 @@ class Lane:
         )
         return Dead(failure=Failure(reason=Reason.EXHAUSTED, detail=detail))
 
+    @property
+    def _shown(self) -> GateState | None:
+        return self.gate.state if self.seated else None  # else another node's to tell
+
     def _tell_gate(self) -> None:
         if self.gate.held_seconds > self._held_told:
             self._telemetry.sink_throttled(self.name, self.gate.held_seconds - self._held_told)
             self._held_told = self.gate.held_seconds
-        if self.gate.state is not self._told and not self._stopping.is_set():  # else another lane's to tell
-            self._told = self.gate.state
-            self._telemetry.sink_state(self.name, self.gate.state, self.gate.failure)
+        if self._shown is not self._told and not self._stopping.is_set():  # else another lane's to tell
+            self._told = self._shown
+            self._telemetry.sink_state(self.name, self._told, self.gate.failure)
 
     def _give_back(self, delivery: Delivery, why: Failure) -> None:
         """End the lease at once; nothing was learnt, and nothing is burnt."""
@@ -393,7 +441,7 @@ class Lane:
         if not results:
             return
         try:
-            recorded = await self._outbox.settle(results, now=self._clock.now())
+            recorded = await self._outbox.settle(results, now=self._clock.stamp())
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
             self._results = results + self._results
@@ -404,7 +452,7 @@ class Lane:
         except asyncio.CancelledError:
             self._results = results + self._results
             raise
-        now = self._clock.now()
+        now = self._clock.stamp()
         for (delivery, verdict), done in zip(results, recorded, strict=True):
             self._leases.settled(delivery)
             self._telemetry.delivery_settled(delivery, verdict, recorded=done, now=now)
