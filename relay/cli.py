@@ -41,6 +41,7 @@ for module, names in {
     "serve": ["serve"],
     "simulate": ["simulate"],
     "sinks": ["sinks"],
+    "store": ["store"],
     "tail": ["tail"],
     "test": ["test"],
     "webhooks": ["webhooks"],

@@ -4,7 +4,7 @@ RelayError
 ├── ConfigError                 the configuration is wrong: the process ends with 2, nothing was changed
 ├── StartError                  the world is not ready: a port in use, a store that cannot be opened
 ├── StoreError                  the store could not do it
-│   ├── StoreUnavailable        busy, full, failing or closed: the sender gets 503 and tries again
+│   ├── StoreUnavailable        busy, full, away, failing or closed: the sender gets 503 and tries again
 │   └── StoreUnusable           corrupt, too new, vulnerable: the process does not start
 ├── ProviderError               the provider's API did not do what `relay webhooks` asked for
 └── DeliveryError               a sink did not take a delivery
@@ -38,7 +38,7 @@ class StoreError(RelayError):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
-        """Metric label, closed: busy, full, io, closed, other; corrupt, version."""
+        """Metric label, closed: busy, conn, full, io, closed, other; corrupt, version."""
 
 
 class StoreUnavailable(StoreError):

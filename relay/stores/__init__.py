@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay.errors import StartError
-from relay.ports import Live, Store
+from relay.ports import Copy, Live, Origin, Store
 from relay.records import Schema
 from relay.stores.sqlite import SqliteStore, connection
+from relay.stores.sqlite.copying import SqliteCopy, SqliteOrigin
 from relay.stores.sqlite.live import SqliteLive
 
 _POSTGRES = ("postgresql://", "postgres://")
@@ -95,6 +96,30 @@ async def schema_of(url: str) -> Schema:
         from relay.stores.postgres.server import parse  # noqa: PLC0415 - as above
 
         return await look(parse(url))
+    raise _unknown(url)
+
+
+async def open_origin(url: str) -> Origin:
+    """The store that the URL names, to be copied. Raises as `open_store` does, also where a relay works on it."""
+    path = sqlite_path(url)
+    if path is not None:
+        return await SqliteOrigin.open(path)
+    if url.startswith(_POSTGRES):
+        from relay.stores.postgres.copying import PostgresOrigin  # noqa: PLC0415 - as above
+
+        return await PostgresOrigin.open(url)
+    raise _unknown(url)
+
+
+async def open_copy(url: str) -> Copy:
+    """The store that the URL names, to be copied into. Raises as `open_store` does, also where it is not empty."""
+    path = sqlite_path(url)
+    if path is not None:
+        return await SqliteCopy.open(path)
+    if url.startswith(_POSTGRES):
+        from relay.stores.postgres.copying import PostgresCopy  # noqa: PLC0415 - as above
+
+        return await PostgresCopy.open(url)
     raise _unknown(url)
 
 

@@ -16,6 +16,7 @@ from tests.acceptance.process import Serving, serving_file
 from tests.acceptance.test_serve import IN_ORDER, endings
 from tests.fakes.http import Answer, FakeHttp, Hang
 from tests.running import Samples, Sender, payload, samples, sender, until, write_config
+from tests.storing import over_each_store
 
 EVENTS = 40
 """So many connections that the system gives both workers some."""
@@ -77,6 +78,7 @@ def parts(folder: Path, receiver: FakeHttp, *more: str) -> dict[str, Any]:
     return {"sinks": {"crm": crm, **files}}
 
 
+@over_each_store
 async def test_two_workers_are_one_relay(tmp_path: Path) -> None:
     async with FakeHttp(default=Hang()) as receiver:
         file = await asyncio.to_thread(lambda: write_config(tmp_path, **parts(tmp_path, receiver)))

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
-from relay.stores.postgres import PostgresStore, nodes, pool
+from relay.stores.postgres import PostgresStore, nodes, outbox, pool
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of, is_there
@@ -281,3 +282,27 @@ async def test_all_connections_may_be_lost_and_the_store_goes_on(tmp_path: Path)
                     assert error.kind == "conn"  # noqa: PT017 - only where it comes before the loss is noticed
         assert (await store.totals())["routed"] == 2
         assert store.health().obstacle == ""
+
+
+async def test_what_a_claim_has_leased_whose_answer_was_lost_is_due_again_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = outbox.claim
+
+    async def unanswered(connection: Connection, sink: str, **given: Any) -> Sequence[Delivery]:
+        await ask(connection, sink, **given)
+        raise ConnectionResetError
+
+    async with opened(tmp_path, 1) as (store,):
+        await asyncio.gather(*(store.accept(admission("crm")) for _ in range(7)))
+        known = await claim(store, limit=2)
+        slow = asyncio.create_task(claim(store, limit=1))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(outbox, "claim", unanswered)
+        with pytest.raises(StoreUnavailable, match="ConnectionResetError"):
+            await claim(store, limit=3)
+        monkeypatch.undo()
+        again = await claim(store)
+        assert sorted(each.id for each in [*known, *await slow, *again]) == list(range(1, 8)), "each once"
+        assert sorted(each.attempt for each in again) == [1, 2, 2, 2]
+        assert await store.settle([(each, DONE) for each in known], now=NOON) == [True, True]

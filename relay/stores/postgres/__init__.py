@@ -28,6 +28,7 @@ from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Heal
 from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
 from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
+from relay.stores.postgres.leases import Leases
 from relay.stores.postgres.pace import paces
 from relay.stores.postgres.pool import Pool, Query, together
 from relay.stores.postgres.schema import prepare
@@ -54,7 +55,9 @@ class PostgresStore:
         self._commit_listeners: list[Callable[[float], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
-        self._presence = nodes.Presence(self._writing, self._owner, on_beat=self._beat)
+        self._leases = Leases(self._writing, self._owner)
+        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
+        self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
         self._given_up: asyncio.Future[StoreUnavailable] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -81,8 +84,10 @@ class PostgresStore:
     ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         started = perf_counter()
-        claimed = await self._writing.run(
-            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
+        claimed = await self._leases.claim(
+            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner),
+            now=to_micros(now),
+            until=to_micros(now + lease),
         )
         if claimed:
             self._committed(perf_counter() - started)
@@ -94,6 +99,7 @@ class PostgresStore:
         for part in outbox.parts(results):  # one that stands there twice counts once
             recorded = await self._write(partial(outbox.settle, results=part, now=now))
             told += [of.id in recorded for of, _ in part]
+            self._leases.ended(of for of, _ in part)
         for sink in {of.sink for of, _ in results}:  # the next one of its meeting may have come due
             self._hints.set(sink)
         return told
@@ -244,9 +250,9 @@ class PostgresStore:
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         wait = longest // _MICROSECOND
-        return await self._write(
-            partial(replay.bring_forward, sink=sink, latest=to_micros(now) + wait, longest=wait, limit=limit)
-        )
+        latest = to_micros(now) + wait
+        late = await self._read(partial(replay.later, sink=sink, latest=latest, longest=wait, limit=limit))
+        return await self._write(partial(replay.bring_forward, deliveries=late, latest=latest)) if late else 0
 
     async def purge(
         self, *, delivered_before: datetime, dead_before: datetime, after: int = 0, limit: int
@@ -290,7 +296,7 @@ class PostgresStore:
         await self._writer.close()
         await self._hints.close()
         await self._presence.leave()
-        for pool in (self._accepting, self._writing, self._reading):
+        for pool in (self._accepting, self._writing, self._reading, self._pulse):
             await pool.close()
 
     def _committed(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeAlias, TypeVar
 
 from asyncpg import exceptions
@@ -18,6 +19,8 @@ Query: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _WAIT_SECONDS = 2.0
 """How long somebody waits until a connection is free."""
+_END_SECONDS = 3.0
+"""How long those who are at work may go on when all ends."""
 _LASTING = ("conn", "full", "io")
 _YIELDS, _YIELD_SECONDS = 3, 0.05
 _GRACE_SECONDS = 0.5
@@ -35,6 +38,7 @@ class Pool:
         self._statement_ms = statement_ms
         self._reads = reads
         self._free: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._slots = asyncio.Semaphore(size)
         self._closed = False
         self.trouble = ""
@@ -76,16 +80,18 @@ class Pool:
         if self._closed:
             return
         self._closed = True
-        async with asyncio.timeout(_WAIT_SECONDS + self._statement_ms / 1000):
-            for _ in range(self._size):
-                await self._slots.acquire()
-        for connection in self._take_free():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                for _ in range(self._size):
+                    await self._slots.acquire()
+        for connection in (*self._take_free(), *self._busy):
             connection.terminate()  # with nothing to finish there is nothing to wait for
 
     async def _run(self, query: Query[T]) -> T:
         if self._closed:
             raise StoreUnavailable("store: closed", kind="closed")
         connection = await self._connection()
+        self._busy.add(connection)
         sound = False
         try:
             async with asyncio.timeout(self._statement_ms / 1000 + _GRACE_SECONDS):
@@ -98,6 +104,7 @@ class Pool:
                     other.terminate()
             raise
         finally:
+            self._busy.discard(connection)
             if sound and not connection.is_closed() and not self._closed:
                 self._free.append(connection)
             else:

@@ -15,7 +15,15 @@ from relay.stores.rows import to_micros
 _SELECTED = "SELECT d.id FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"
 _REPLAY = "SELECT relay.replay($1, $2, $3, $4, $5)"
 _REDELIVER = "SELECT * FROM relay.redeliver($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-_BRING_FORWARD = "SELECT relay.bring_forward($1, $2, $3, $4)"
+_LATER = """
+SELECT d.id FROM relay.delivery d
+ WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at > $2 AND d.owner IS NULL
+ UNION ALL
+SELECT d.id FROM relay.delivery d
+ WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at > $2 AND d.owner IS NULL
+   AND d.due_at > d.replay_at + $3
+ LIMIT $4"""
+_BRING_FORWARD = "SELECT relay.bring_forward($1, $2)"
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -67,7 +75,12 @@ async def redeliver(
     return Redelivered(added=row[0], replayed=row[1], sinks=frozenset(restored(sink) for sink in row[2]))
 
 
-async def bring_forward(connection: Connection, sink: str, *, latest: int, longest: int, limit: int) -> int:
-    """Make deliveries due at `latest` that are due later than any honest wait explains; how many there were."""
-    count: int = await connection.fetchval(_BRING_FORWARD, sink, latest, longest, limit)
+async def later(connection: Connection, sink: str, *, latest: int, longest: int, limit: int) -> Sequence[int]:
+    """Deliveries that are due later than any honest wait explains. It may walk over many replays that are planned."""
+    return [row[0] for row in await connection.fetch(_LATER, sink, latest, longest, limit)]
+
+
+async def bring_forward(connection: Connection, deliveries: Sequence[int], *, latest: int) -> int:
+    """Make these due then, unless they are by now; how many were not."""
+    count: int = await connection.fetchval(_BRING_FORWARD, deliveries, latest)
     return count

@@ -19,6 +19,9 @@ _OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
 _LOCK = 0x4479746552656C61
 """`DyteRela` in ASCII: held by the one who migrates."""
 _MIGRATING = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '20s'; SET LOCAL client_min_messages = warning"
+_UNFINISHED = "dyte-relay: another store is being copied into this one"
+_ABOUT = """
+SELECT current_setting('server_encoding'), obj_description(to_regnamespace('relay'), 'pg_namespace')"""
 _BEGIN = """
 CREATE SCHEMA IF NOT EXISTS relay;
 CREATE TABLE IF NOT EXISTS relay.schema (
@@ -34,6 +37,17 @@ async def prepare(connection: Connection, server: Server, *, create: bool) -> No
     found = await check(connection, server, create=create)
     if found < len(migrations("postgres")):
         await migrate(connection)
+
+
+async def is_unfinished(connection: Connection) -> bool:
+    """Whether what is there is a copy that was not finished."""
+    return bool((await connection.fetchrow(_ABOUT) or ("", None))[1] == _UNFINISHED)
+
+
+async def mark_unfinished(connection: Connection, *, unfinished: bool) -> None:
+    """Say that no relay may open it, or that it may be opened again."""
+    remark = f"'{_UNFINISHED}'" if unfinished else "NULL"
+    await connection.execute(f"COMMENT ON SCHEMA relay IS {remark}")
 
 
 async def look(server: Server) -> Schema:
@@ -55,8 +69,11 @@ def oldest(step: Migration) -> int:
     return step.number if match is None else int(match[1])
 
 
-async def check(connection: Connection, server: Server, *, create: bool, known: int | None = None) -> int:
-    """The number of the schema that is there, 0 for none, if this relay can work with it.
+async def check(
+    connection: Connection, server: Server, *, create: bool, known: int | None = None, unfinished: bool = False
+) -> int:
+    """The number of the schema that is there, 0 for none, if this relay can work with it; with `unfinished` also with
+    a copy that was not finished.
 
     Raises:
         StartError: there is none, and none is to be created.
@@ -64,11 +81,15 @@ async def check(connection: Connection, server: Server, *, create: bool, known: 
             all texts.
     """
     known = len(migrations("postgres")) if known is None else known
-    encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
+    encoding, remark = await connection.fetchrow(_ABOUT) or ("", None)
     if encoding != "UTF8":
         raise StoreUnusable(
             f"store: {server.name} holds texts as {encoding}; name a database made with `createdb --encoding=UTF8`",
             kind="corrupt",
+        )
+    if remark == _UNFINISHED and not unfinished:
+        raise StoreUnusable(
+            f"store: {server.name} holds a copy that was not finished; run `relay store copy` again", kind="corrupt"
         )
     if await connection.fetchval("SELECT to_regclass('relay.schema') IS NULL"):
         await _check_empty(connection, server, create=create)

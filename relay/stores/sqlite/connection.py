@@ -14,6 +14,9 @@ from relay.stores.migrations import migrations
 APPLICATION_ID = 0x44797465
 """`Dyte` in ASCII, in the file's header: tells our files from others."""
 
+UNFINISHED_ID = 0x44797463
+"""The same of a file that another store is copied into: `Dytc`."""
+
 _OLDEST_SAFE_SQLITE = (3, 51, 3)
 """3.7.0 to 3.51.2 can lose a commit in WAL mode with two connections: https://sqlite.org/wal.html#walresetbug."""
 
@@ -161,7 +164,12 @@ def _check(path: Path, *, create: bool, flags: int) -> None:
 def _check_content(connection: apsw.Connection, path: Path) -> None:
     # In this order: another process may be making it just now.
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if not is_empty and connection.pragma("application_id") != APPLICATION_ID:
+    program = connection.pragma("application_id")
+    if not is_empty and program == UNFINISHED_ID:
+        raise StoreUnusable(
+            f"store: {path} is a copy that was not finished; run `relay store copy` again", kind="corrupt"
+        )
+    if not is_empty and program != APPLICATION_ID:
         raise StoreUnusable(f"store: {path} is an SQLite file of another program; name another file", kind="corrupt")
     newest, found = len(migrations("sqlite")), connection.pragma("user_version")
     if found > newest:

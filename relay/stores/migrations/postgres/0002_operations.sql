@@ -226,6 +226,19 @@ BEGIN
 END
 $$;
 
+-- Owner $1 holds $2 and nothing else: what a claim has leased whose answer was lost is due again at $3.
+CREATE FUNCTION relay.let_go(TEXT, BIGINT[], BIGINT) RETURNS INTEGER LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    count INTEGER;
+BEGIN
+    UPDATE relay.delivery d SET due_at = least(d.due_at, $3), owner = NULL
+     WHERE d.id = ANY(ARRAY(
+        SELECT h.id FROM relay.delivery h WHERE h.owner = $1 AND h.id <> ALL($2) ORDER BY h.id FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS count = ROW_COUNT;
+    RETURN count;
+END
+$$;
+
 -- Owner $1 lives. Its beats have a gap where the one before is longer ago than $2. Whoever was not heard of for $3 is
 -- dead; but only one who has himself been heard of for as long without a gap may say so: when the server was away, all
 -- look dead. What the dead had begun is due again at $4 from now. Yields how much that was, and how many others live.
@@ -276,26 +289,15 @@ BEGIN
 END
 $$;
 
--- Make deliveries of sink $1 due at $2 that come due later (replays: later than $3 after their planned moment), $4 at
--- most, unless somebody is at work on them.
-CREATE FUNCTION relay.bring_forward(TEXT, BIGINT, BIGINT, INTEGER) RETURNS INTEGER LANGUAGE plpgsql
-SET enable_seqscan = off AS $$
+-- Make deliveries $1 due at $2 (replays: not before their time), unless they are by now or somebody is at work on them.
+CREATE FUNCTION relay.bring_forward(BIGINT[], BIGINT) RETURNS INTEGER LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-    late  BIGINT[];
     count INTEGER;
 BEGIN
-    late := ARRAY(
-        SELECT d.id FROM relay.delivery d
-         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at > $2 AND d.owner IS NULL
-        UNION ALL
-        SELECT d.id FROM relay.delivery d
-         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at > $2 AND d.owner IS NULL
-           AND d.due_at > d.replay_at + $3
-        LIMIT $4);
     UPDATE relay.delivery d SET due_at = greatest($2, coalesce(d.replay_at, 0))
      WHERE d.id = ANY(ARRAY(
         SELECT l.id FROM relay.delivery l
-         WHERE l.id = ANY(late) AND l.state = 'pending' AND l.due_at > $2 AND l.owner IS NULL
+         WHERE l.id = ANY($1) AND l.state = 'pending' AND l.due_at > $2 AND l.owner IS NULL
          ORDER BY l.id FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS count = ROW_COUNT;
     RETURN count;
