@@ -24,6 +24,15 @@ STEP, STEPS = 30, 240
 
 HEALTHY = {
     'up{job="dyte-relay"}': "1",
+    'up{job="dyte-relay",cluster="main",instance="one"}': "1",
+    'up{job="dyte-relay",cluster="main",instance="two"}': "1",
+    'relay_config_info{cluster="main",instance="one",hash="0123"}': "1",
+    'relay_config_info{cluster="main",instance="two",hash="0123"}': "1",
+    'relay_config_info{hash="4567"}': "1",
+    'relay_sink_seat{cluster="main",instance="one",sink="crm"}': "1",
+    'relay_sink_seat{cluster="main",instance="two",sink="crm"}': "0",
+    'relay_clock_offset_seconds{cluster="main",instance="one"}': "0.02",
+    'relay_clock_offset_seconds{cluster="main",instance="two"}': "-0.5",
     "relay_store_writable": "1",
     "relay_store_free_bytes": "9000000000",
     'relay_requests_total{source="dyte",outcome="accepted"}': "0+100",
@@ -55,7 +64,13 @@ FIRST, ONCE_MORE = "_x230 1x10", "3x230 4x10"
 """A counter that appears near the end, or has one more then."""
 
 FAULTS: dict[str, list[dict[str, str]]] = {
-    "RelayDown": [{'up{job="dyte-relay"}': "0"}],
+    "RelayDown": [
+        {'up{job="dyte-relay"}': "0"},
+        {
+            'up{job="dyte-relay",cluster="main",instance="one"}': "0",
+            'up{job="dyte-relay",cluster="main",instance="two"}': "0",
+        },
+    ],
     "RelayStoreNotWritable": [{"relay_store_writable": "0"}],
     "RelayRefusesWebhooks": [{'relay_requests_total{source="dyte",outcome="store"}': "0+5"}],
     "RelayLosesWebhooks": [
@@ -76,6 +91,18 @@ FAULTS: dict[str, list[dict[str, str]]] = {
     "RelaySinkClosed": [{'relay_sink_state{sink="crm",state="paused"}': "1"}],
     "RelayBacklogOld": [{'relay_backlog_oldest_seconds{sink="crm"}': "0+30"}],
     "RelayBacklogOfRemovedSink": [{'relay_backlog{sink="(removed)"}': "1"}],
+    "RelaySeatVacant": [{'relay_sink_seat{cluster="main",instance="one",sink="crm"}': "0"}],
+    "RelayNodeDown": [{'up{job="dyte-relay",cluster="main",instance="two"}': "0"}],
+    "RelayConfigsDiffer": [
+        {
+            'relay_config_info{cluster="main",instance="two",hash="0123"}': "1x200 _x40",
+            'relay_config_info{cluster="main",instance="two",hash="89ab"}': "_x200 1x40",
+        }
+    ],
+    "RelayClockOff": [
+        {'relay_clock_offset_seconds{cluster="main",instance="one"}': "1.5"},
+        {'relay_clock_offset_seconds{cluster="main",instance="two"}': "-90"},
+    ],
     "RelayConfigRefused": [{"relay_config_last_reload_successful": "0"}],
     "RelayKeyOld": [{'relay_key_age_seconds{source="dyte"}': "90000"}],
     "RelayBadSignatures": [{'relay_requests_total{source="dyte",outcome="bad_signature"}': "0+100"}],
@@ -153,5 +180,5 @@ def test_alerts_ask_for_metrics_that_there_are() -> None:
     }
     for rule in RULES:
         asked = set(re.findall(r"relay_[a-z_]+", rule["expr"]))
-        assert asked or rule["alert"] == "RelayDown"
+        assert asked or rule["alert"] in ("RelayDown", "RelayNodeDown")
         assert asked <= known, rule["alert"]

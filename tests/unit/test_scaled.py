@@ -127,6 +127,7 @@ def test_prometheus_scrapes_each_relay_and_knows_the_alerts() -> None:
     port = config().admin.listen.rsplit(":", 1)[1]
     assert targets == [f"{name}:{port}" for name in RELAYS]
     assert job["job_name"] == "dyte-relay"
+    assert all(each["labels"].keys() == {"cluster"} for each in job["static_configs"]), "alerts ask for it"
     mounted = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
     assert mounted["../prometheus/alerts.yml"] == f"/etc/prometheus/{scraped['rule_files'][0]}"
     assert mounted["./prometheus.yml"] == "/etc/prometheus/prometheus.yml"
