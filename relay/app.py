@@ -114,7 +114,6 @@ class App(Lifetime):
         self._watch(self._timekeeping.run(), "timekeeping")
         if share is None:
             await self._stand_alone(config)
-        await seating.take(lanes)
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
@@ -308,7 +307,7 @@ async def _close_sink(name: str, sink: Sink) -> None:
 def _gate_text(lane: Lane) -> str:
     gate = lane.gate
     if not lane.seated:
-        return "elsewhere: another node has its seat, and keeps its limit"
+        return "no seat: another node has it and keeps the limit, unless the store is away"
     if gate.state is GateState.OPEN or gate.failure is None:
         return "ok"
     return f"{gate.state}: {gate.failure.reason}: {gate.failure.detail}"

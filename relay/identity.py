@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import datetime
 from os import urandom
+from socket import gethostname
+
+_LONGEST_NAME = 40
 
 
 def new_event_id(now: datetime) -> str:
@@ -19,5 +23,7 @@ def new_event_id(now: datetime) -> str:
 
 
 def new_owner() -> str:
-    """The name under which one opened store holds leases: of nobody else, not even of its own successor."""
-    return secrets.token_hex(8)
+    """The name under which one opened store holds leases: of nobody else, not even of its own successor. It begins with
+    the machine's, for people."""
+    machine = re.sub(r"[^0-9A-Za-z.-]", "-", gethostname())[:_LONGEST_NAME]
+    return f"{machine}-{secrets.token_hex(6)}"

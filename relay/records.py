@@ -95,6 +95,11 @@ class SinkRecord:
     detail: str = ""
     since: datetime | None = None
     wish: Wish | None = None
+    nodes: Sequence[str] = ()
+    """The nodes that are at work and say so, where there may be several; of a sink with a limit, the one that has its
+    seat."""
+    others: int = 0
+    """How many nodes say something better of it."""
 
 
 @value

@@ -34,6 +34,10 @@ DELIVERY_COLUMNS = (
 )
 
 
+_BADNESS = (GateState.PAUSED, GateState.BROKEN, GateState.OPEN)
+"""The worst first: what waits for a person comes before what may pass by itself."""
+
+
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970, exactly: a float of seconds would be off by one now and then."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
@@ -160,15 +164,32 @@ def wishes(rows: Iterable[Row]) -> dict[str, Wish]:
     return {sink: Wish(paused=bool(paused), at=from_micros(at)) for sink, paused, at in rows}
 
 
+def worst(reports: Iterable[Row]) -> Sequence[Row]:
+    """Of the reports of each sink the worst one, in rows for `sink_records`. They are rows of sink, state, reason,
+    detail, since, and the node that says so, if it lives; in the order of `since`. Of nodes that do not live the last
+    word counts, where no other does."""
+    by_sink: dict[str, list[Row]] = {}
+    for row in reports:
+        by_sink.setdefault(row[0], []).append(row)
+    chosen = []
+    for said in by_sink.values():
+        living = [row for row in said if row[5] is not None]
+        one = min(living, key=lambda row: _BADNESS.index(row[1])) if living else said[-1]
+        nodes = [row[5] for row in living if row[1] == one[1]]
+        chosen.append((*one[:5], tuple(nodes), len(living) - len(nodes)))
+    return chosen
+
+
 def sink_records(
     waiting: Mapping[str, SinkRecord], dead: Mapping[str, int], wishes: Mapping[str, Wish], reports: Iterable[Row]
 ) -> Sequence[SinkRecord]:
-    """All that is known of any sink; the reports are rows of sink, state, reason, detail, since."""
+    """All that is known of any sink; the reports are rows of sink, state, reason, detail, since, the nodes that say so
+    and how many say something better."""
     reported = {row[0]: row[1:] for row in reports}
     records = []
     for sink in sorted({*waiting, *dead, *wishes, *reported}):
         backlog = waiting.get(sink, SinkRecord(sink=sink))
-        state, reason, detail, since = reported.get(sink, (None, "", "", None))
+        state, reason, detail, since, nodes, others = reported.get(sink, (None, "", "", None, (), 0))
         records.append(
             SinkRecord(
                 sink=sink,
@@ -181,6 +202,8 @@ def sink_records(
                 detail=detail,
                 since=moment_or_none(since),
                 wish=wishes.get(sink),
+                nodes=nodes,
+                others=others,
             )
         )
     return records

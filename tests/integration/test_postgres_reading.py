@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import StartError, StoreUnavailable
-from relay.model import Selection
+from relay.model import Delivered, Selection
 from relay.ports import Live
 from relay.stores import open_live
 from relay.stores.postgres import PostgresStore, horizon
@@ -23,6 +24,7 @@ from relay.stores.postgres.server import parse
 from relay.stores.postgres.texts import stored
 from relay.stores.rows import from_micros
 from tests.contract.postgres import database_of, is_there, server_url
+from tests.fakes.admissions import NOON, admission
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 
@@ -177,6 +179,24 @@ async def test_who_reads_holds_no_snapshot(tmp_path: Path) -> None:
             " AND (backend_xmin IS NOT NULL OR state <> 'idle')"
         )
         assert held == []
+
+
+async def test_what_is_replayed_at_the_same_moment_is_not_forgotten(tmp_path: Path) -> None:
+    """Else it would be pending, and its event gone."""
+    async with opened(tmp_path) as store, nodes(tmp_path, 1) as (other,):
+        given = [admission("crm") for _ in range(2)]
+        for each in given:
+            await store.accept(each)
+        claimed = await store.claim("crm", limit=9, now=NOON, lease=timedelta(minutes=1))
+        await store.settle([(each, Delivered(receipt="")) for each in claimed], now=NOON)
+        later = NOON + timedelta(days=1)
+        async with other.transaction():
+            await other.execute("UPDATE relay.delivery SET state = 'pending', replay = 1 WHERE id = $1", claimed[0].id)
+            purge = asyncio.create_task(store.purge(delivered_before=later, dead_before=later, limit=9))
+            await asyncio.wait([purge], timeout=0.2)
+        assert (await purge).done == 1
+        assert [each.event.id for each in await store.events()] == [given[0].event.id]
+        assert [each.state for each in await store.deliveries()] == ["pending"]
 
 
 async def test_what_is_no_store_is_told() -> None:

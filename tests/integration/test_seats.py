@@ -284,3 +284,11 @@ async def test_each_node_finds_by_itself_that_a_sink_is_broken(scene: Scene) -> 
     assert scene.hall.reports["crm", "two"][0] is GateState.OPEN
     assert scene.hall.reports["crm", "one"][0] is GateState.BROKEN
     assert len(two.sink.taken) > 500
+
+
+async def test_a_place_that_loses_its_limit_tells_of_no_seat(scene: Scene) -> None:
+    """Of two sinks of one channel the other had the rate."""
+    one = await scene.node("one")
+    assert one.metrics()['relay_sink_seat{sink="crm"}'] == 1
+    one.lane._pace.change(None)
+    assert 'relay_sink_seat{sink="crm"}' not in one.metrics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -24,8 +24,19 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
-from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
+from relay.records import (
+    Backlog,
+    Checkpoint,
+    DeliveryRecord,
+    EventRecord,
+    Grant,
+    Health,
+    Redelivered,
+    SinkRecord,
+    Step,
+    Tally,
+)
+from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, seats, sinks
 from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.leases import Leases
@@ -80,15 +91,12 @@ class PostgresStore:
     # Outbox
 
     async def claim(
-        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         started = perf_counter()
-        claimed = await self._leases.claim(
-            partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner),
-            now=to_micros(now),
-            until=to_micros(now + lease),
-        )
+        claim = partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
+        claimed = await self._leases.claim(partial(claim, seat=seat), now=to_micros(now), until=to_micros(now + lease))
         if claimed:
             self._committed(perf_counter() - started)
         return claimed
@@ -125,7 +133,19 @@ class PostgresStore:
 
     async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
         """See `Switchboard.report`."""
-        await self._write(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
+        await self._write(partial(sinks.report, sink=sink, owner=self._owner, state=state, failure=failure, now=now))
+
+    async def withdraw(self, sink: str) -> None:
+        """See `Switchboard.withdraw`."""
+        await self._write(partial(sinks.withdraw, sink=sink, owner=self._owner))
+
+    async def take_seats(self, places: Collection[str]) -> Mapping[str, Grant]:
+        """See `Switchboard.take_seats`."""
+        return await self._write(partial(seats.take, owner=self._owner, places=places))
+
+    async def leave_seats(self, unused: Mapping[str, timedelta]) -> None:
+        """See `Switchboard.leave_seats`."""
+        await self._write(partial(seats.leave, owner=self._owner, unused=unused))
 
     # Ledger
 
@@ -235,6 +255,10 @@ class PostgresStore:
         await self._write(partial(sinks.wish, sink=sink, wish=wish))
 
     # Lifetime
+
+    async def shared_time(self) -> datetime | None:
+        """See `Store.shared_time`."""
+        return from_micros(await self._writing.run(nodes.clock))
 
     async def recover(self, *, now: datetime) -> int:
         """See `Store.recover`. Other nodes may be at work: what they hold is given back when they are not heard of for

@@ -42,7 +42,6 @@ _ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.at
 _ATTEMPTS = """
 SELECT delivery, attempt, at, reason, detail FROM relay.failure WHERE delivery = ANY($1) ORDER BY delivery, attempt"""
 _DELIVERY = f"SELECT {DELIVERY_COLUMNS} FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"  # noqa: S608
-_SELECTED = "SELECT d.id FROM relay.delivery d JOIN relay.event e ON e.seq = d.event"
 # The first of the queue in which a delivery waits for its turn; replays have a queue of their own.
 _QUEUE = """
 SELECT sink, order_key, replay > 0 FROM relay.delivery WHERE id = $1 AND state = 'pending' AND due_at IS NULL"""
@@ -162,15 +161,6 @@ async def selected(
     sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail, e.seq FROM relay.event e{clause} ORDER BY e.seq LIMIT $1"  # noqa: S608
     rows = await ask(connection, sql, limit, *arguments)
     return Step(done=[event_record(row) for row in rows], next=rows[-1][-1] if len(rows) == limit else None)
-
-
-async def find(connection: Connection, selection: Selection, *, after: int, limit: int) -> Step[Sequence[int]]:
-    """The next `limit` of the deliveries that are meant. It may walk over millions that are not, so it is no work for
-    a transaction that others wait for. What comes to light behind `after` is on its way by itself."""
-    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after}, first=2)
-    rows = await ask(connection, f"{_SELECTED}{clause} ORDER BY d.id LIMIT $1", limit, *arguments)
-    found = [row[0] for row in rows]
-    return Step(done=found, next=found[-1] if len(found) == limit else None)
 
 
 async def totals(connection: Connection) -> Mapping[str, int]:

@@ -24,6 +24,7 @@ PATIENCE = 3_500_000
 
 _JOIN = "SELECT * FROM relay.join($1, $2, $3, $4)"
 _BEAT = "SELECT * FROM relay.beat($1, $2, $3, $4)"
+_CLOCK = "SELECT relay.clock()"
 _RELEASE = "SELECT relay.release($1, $2)"
 _LEAVE = "UPDATE relay.node SET seen_at = 0 WHERE owner = $1"
 
@@ -50,6 +51,12 @@ async def beat(connection: Connection, owner: str, *, ahead: int) -> Beat:
     row = await connection.fetchrow(_BEAT, owner, GAP, PATIENCE, ahead)
     assert row is not None  # noqa: S101 - a function's results are always there
     return Beat(given_back=row[0], others=row[1])
+
+
+async def clock(connection: Connection) -> int:
+    """What time it is there, in microseconds."""
+    micros: int = await connection.fetchval(_CLOCK)
+    return micros
 
 
 async def release(connection: Connection, owner: str, *, now: int) -> int:

@@ -13,6 +13,7 @@ from relay.stores.postgres.texts import stored
 from relay.stores.rows import Row, claimed, quoted_text, to_micros
 
 _CLAIM = "SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7)"
+_CLAIM_SEATED = "SELECT * FROM relay.claim_seated($1, $2, $3, $4, $5, $6, $7, $8)"
 _SETTLE = "SELECT relay.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _NEXT_DUE = """
 SELECT least((SELECT min(due_at) FROM relay.delivery
@@ -22,11 +23,19 @@ SELECT least((SELECT min(due_at) FROM relay.delivery
 
 
 async def claim(
-    connection: Connection, sink: str, *, limit: int, newest: int, now: datetime, lease: timedelta, owner: str
+    connection: Connection,
+    sink: str,
+    *,
+    limit: int,
+    newest: int,
+    now: datetime,
+    lease: timedelta,
+    owner: str,
+    seat: str | None,
 ) -> Sequence[Delivery]:
     """Lease what is due, oldest first but for the newest, and replays after everything else."""
-    due, until = to_micros(now), to_micros(now + lease)
-    rows = await connection.fetch(_CLAIM, sink, limit, newest, due, until, owner, PATIENCE)
+    given = (sink, limit, newest, to_micros(now), to_micros(now + lease), owner, PATIENCE)
+    rows = await (connection.fetch(_CLAIM, *given) if seat is None else connection.fetch(_CLAIM_SEATED, *given, seat))
     return [claimed(tuple(row)) for row in rows]
 
 

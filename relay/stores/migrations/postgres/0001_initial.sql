@@ -96,13 +96,15 @@ CREATE TABLE relay.sink_wish (
     at     BIGINT NOT NULL
 );
 
--- What a lane last said of its sink.
+-- What the lane of each node last said of its sink.
 CREATE TABLE relay.sink_report (
-    sink   TEXT COLLATE "C" PRIMARY KEY,
+    sink   TEXT COLLATE "C" NOT NULL,
+    owner  TEXT COLLATE "C" NOT NULL,
     state  TEXT COLLATE "C" NOT NULL,
     reason TEXT COLLATE "C" NOT NULL,
     detail TEXT COLLATE "C" NOT NULL,
-    since  BIGINT NOT NULL
+    since  BIGINT NOT NULL,
+    PRIMARY KEY (sink, owner)
 );
 
 -- Who is at work, by this server's clock: since when without a gap, and when it was last heard of (0: it has left).
@@ -112,9 +114,11 @@ CREATE TABLE relay.node (
     seen_at BIGINT NOT NULL
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
--- Who may work at a place where only one may, until when by this server's clock.
+-- Who may work at a place where only one may, until when by this server's clock, and until when somebody else last
+-- might (NULL: nobody ever).
 CREATE TABLE relay.seat (
     place TEXT COLLATE "C" PRIMARY KEY,
     owner TEXT COLLATE "C" NOT NULL,
-    until BIGINT NOT NULL
+    until BIGINT NOT NULL,
+    since BIGINT
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

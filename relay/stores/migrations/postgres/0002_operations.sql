@@ -281,10 +281,11 @@ BEGIN
 END
 $$;
 
--- Owner $1 is gone for certain: what it held is due again at $2.
+-- Owner $1 is gone for certain: what it held is due again at $2, and its seats are free.
 CREATE FUNCTION relay.release(TEXT, BIGINT) RETURNS INTEGER LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE relay.node SET seen_at = 0 WHERE owner = $1;
+    UPDATE relay.seat SET until = least(until, relay.clock()) WHERE owner = $1;
     RETURN relay.give_back(ARRAY[$1], $2);
 END
 $$;
