@@ -216,14 +216,17 @@ class PostgresMachine(StoreMachine):
     kind = "postgres"
 
 
-_SETTINGS = settings(
-    max_examples=effort(30),
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes longer than a test may
-)
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=effort(examples),
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes longer than a test may
+    )
+
+
 TestSqlite = SqliteMachine.TestCase
-TestSqlite.settings = _SETTINGS
+TestSqlite.settings = _settings(30)
 TestPostgres = pytest.mark.skipif("postgres" not in STORES, reason="no server")(PostgresMachine.TestCase)
-TestPostgres.settings = _SETTINGS
+TestPostgres.settings = _settings(10)  # each step costs several round trips

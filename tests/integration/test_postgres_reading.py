@@ -17,7 +17,7 @@ from relay.errors import StartError, StoreUnavailable
 from relay.model import Delivered, Selection
 from relay.ports import Live
 from relay.stores import open_live
-from relay.stores.postgres import PostgresStore, horizon
+from relay.stores.postgres import PostgresStore, horizon, ledger, selection
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.selection import of_type, where
 from relay.stores.postgres.server import parse
@@ -197,6 +197,35 @@ async def test_what_is_replayed_at_the_same_moment_is_not_forgotten(tmp_path: Pa
         assert (await purge).done == 1
         assert [each.event.id for each in await store.events()] == [given[0].event.id]
         assert [each.state for each in await store.deliveries()] == ["pending"]
+
+
+async def test_a_walk_over_much_goes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (selection, ledger):
+        monkeypatch.setattr(module, "WALK", 3)
+    async with opened(tmp_path) as store:
+        given = [admission("crm", type=f"type.{number % 5}", received_at=NOON) for number in range(20)]
+        for each in given:
+            await store.accept(each)
+        rare = [each.event.id for each in given if each.event.type == "type.4"]
+        assert [each.event.id for each in await store.events(type_glob="*4", limit=9)] == rare[::-1]
+        assert [each.event.id for each in await store.events(type_glob="*4", limit=2)] == rare[:1:-1]
+        assert await store.events(type_glob="none") == []
+        some = Selection(type_glob="*4", upto=15)
+        found: list[str] = []
+        replayed = parts = 0
+        after: int | None = 0
+        while after is not None:
+            step = await store.selected(some, after=after, limit=9)
+            found += [each.event.id for each in step.done]
+            parts, after = parts + 1, step.next
+        assert (found, parts) == (rare[:3], 5)
+        claimed = await store.claim("crm", limit=99, now=NOON, lease=timedelta(minutes=1))
+        await store.settle([(each, Delivered(receipt="")) for each in claimed], now=NOON)
+        again: int | None = 0
+        while again is not None:
+            done = await store.replay(some, now=NOON, first_at=NOON, spacing=timedelta(0), after=again, limit=9)
+            replayed, again = replayed + done.done, done.next
+        assert replayed == 3
 
 
 async def test_what_is_no_store_is_told() -> None:

@@ -6,16 +6,19 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from asyncpg import DiskFullError
 
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
-from relay.stores.postgres import PostgresStore, nodes, outbox, pool
+from relay.stores import postgres
+from relay.stores.postgres import PostgresStore, connection, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of, is_there
@@ -306,3 +309,91 @@ async def test_what_a_claim_has_leased_whose_answer_was_lost_is_due_again_and_no
         assert sorted(each.id for each in [*known, *await slow, *again]) == list(range(1, 8)), "each once"
         assert sorted(each.attempt for each in again) == [1, 2, 2, 2]
         assert await store.settle([(each, DONE) for each in known], now=NOON) == [True, True]
+
+
+class Wire:
+    """A way to the server that can be cut: what is sent then goes nowhere, and nobody is told."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._cut = False
+        self._streams: list[asyncio.StreamWriter] = []
+
+    def cut(self, *, cut: bool) -> None:
+        self._cut = cut
+        for each in () if cut else self._streams:  # the server has given them up meanwhile
+            each.close()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._streams += [writer, back]
+        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                if not self._cut:
+                    writer.write(chunk)
+            writer.close()
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(postgres, "WRITING_MS", 200)
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.3)
+    parts = urlsplit(await database_of(tmp_path))
+    wire = Wire(parts.port or 5432)
+    proxy = await asyncio.start_server(wire.take, "127.0.0.1", 0)
+    netloc = f"{parts.username}@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    store = await PostgresStore.open(f"{urlunsplit(parts._replace(netloc=netloc))}?pool_mode={mode}")
+    try:
+        given = admission("crm")
+        await store.accept(given)
+        wire.cut(cut=True)
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="no answer in time") as caught:
+                    await store.accept(admission("crm"))
+                assert caught.value.kind == "conn"
+                with pytest.raises(StoreUnavailable):
+                    await claim(store)
+        assert "no answer in time" in store.health().obstacle
+        wire.cut(cut=False)
+        assert (await store.accept(given)).duplicate is DuplicateKind.UUID
+        assert given.event.id in {each.event.id for each in await claim(store)}
+        assert store.health().obstacle == ""
+    finally:
+        await store.close()
+        proxy.close()
+
+
+async def test_a_disk_that_is_full_is_told_and_found_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> Sequence[Acceptance]:
+        raise DiskFullError("could not extend file")
+
+    async with opened(tmp_path, 1) as (store,):
+        monkeypatch.setattr(writer, "accept_all", full)
+        with pytest.raises(StoreUnavailable, match="could not extend file") as caught:
+            await store.accept(admission("crm"))
+        assert caught.value.kind == "full"
+        assert await claim(store) == []
+        assert "could not extend file" in store.health().obstacle, "that others can do their work is no answer to it"
+        monkeypatch.undo()
+        await store.accept(admission("crm"))
+        assert store.health().obstacle == ""
+
+
+async def test_what_one_connection_finds_over_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> Sequence[Acceptance]:
+        raise ConnectionResetError
+
+    async with opened(tmp_path, 1) as (store,):
+        monkeypatch.setattr(writer, "accept_all", away)
+        with pytest.raises(StoreUnavailable):
+            await store.accept(admission("crm"))
+        assert "ConnectionResetError" in store.health().obstacle
+        assert await claim(store) == []
+        assert store.health().obstacle == ""

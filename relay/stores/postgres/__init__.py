@@ -41,7 +41,7 @@ from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.leases import Leases
 from relay.stores.postgres.pace import paces
-from relay.stores.postgres.pool import Pool, Query, together
+from relay.stores.postgres.pool import Pool, Query, obstacle, together
 from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.writer import Writer
@@ -159,9 +159,15 @@ class PostgresStore:
         limit: int = 50,
     ) -> Sequence[EventRecord]:
         """See `Ledger.events`."""
-        return await self._read(
-            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
-        )
+        found: list[EventRecord] = []
+        before: int | None = None
+        ask = partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state)
+        while True:
+            step = await self._read(partial(ask, before=before, limit=limit - len(found)))
+            found += step.done
+            if step.next is None:
+                return found
+            before = step.next
 
     async def event(self, event_id: str) -> EventRecord | None:
         """See `Ledger.event`."""
@@ -300,8 +306,7 @@ class PostgresStore:
 
     def health(self) -> Health:
         """See `Store.health`."""
-        trouble = "closed" if self._closed else self._writing.trouble or self._accepting.trouble
-        return Health(obstacle=trouble)
+        return Health(obstacle="closed" if self._closed else obstacle((self._accepting, self._writing, self._pulse)))
 
     async def failed(self) -> StoreUnavailable:
         """See `Store.failed`. A server that was away comes back, so this one never gives up."""

@@ -1,7 +1,7 @@
 """What people ask: short reads on connections of their own, never in the way of an answer.
 
-There is no index for a rare type, a rare state or a uuid whose mark is forgotten: each would cost every accept, and a
-walk over a million events takes a third of a second.
+There is no index for a rare type or for a uuid whose mark is forgotten: it would cost every accept. What has to walk
+over all events does so in parts, so that none of them takes long, however slow the disk is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from relay.model import DeliveryState, EventState, Selection
 from relay.records import AttemptRecord, Backlog, DeliveryRecord, EventRecord, Step, Tally
 from relay.stores.postgres.connection import Connection
 from relay.stores.postgres.intake import short
-from relay.stores.postgres.selection import MEETING, ask, delivery_conditions, event_conditions, of_type, where
+from relay.stores.postgres.selection import (
+    MEETING,
+    WALK,
+    ask,
+    delivery_conditions,
+    event_conditions,
+    of_type,
+    walk_end,
+    where,
+)
 from relay.stores.postgres.sinks import waiting
 from relay.stores.rows import (
     DELIVERY_COLUMNS,
@@ -35,8 +44,9 @@ WITH RECURSIVE pair (source, webhook_id) AS (
     SELECT next.source, next.webhook_id FROM pair CROSS JOIN LATERAL (
         SELECT source, webhook_id FROM relay.mark WHERE (source, webhook_id) > (pair.source, pair.webhook_id)
          ORDER BY source, webhook_id LIMIT 1) next)
-SELECT DISTINCT mark.event_id
-  FROM pair JOIN relay.mark USING (source, webhook_id) WHERE mark.uuid = $1 LIMIT 2"""
+SELECT DISTINCT marked.event_id FROM pair CROSS JOIN LATERAL (
+    SELECT event_id FROM relay.mark
+     WHERE source = pair.source AND webhook_id = pair.webhook_id AND uuid = $1 LIMIT 2) marked LIMIT 2"""
 _ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.attempt", "d.reason"))
 """Places of the columns."""
 _ATTEMPTS = """
@@ -66,36 +76,51 @@ async def events(
     meeting: str | None,
     source: str | None,
     state: EventState | None,
+    before: int | None,
     limit: int,
-) -> Sequence[EventRecord]:
-    """The newest events that fit."""
+) -> Step[Sequence[EventRecord]]:
+    """The newest events that fit, before a place; `next` is the one before which to go on."""
     conditions = {MEETING: meeting, "e.source = ?": source, "e.state = ?": state} | of_type(type_glob)
+    start = None
+    if meeting is None:  # else its index leads there
+        before = before or await connection.fetchval("SELECT coalesce(max(seq), 0) + 1 FROM relay.event")
+        start = before - WALK
+        conditions |= {"e.seq < ?": before, "e.seq >= ?": start}
     clause, arguments = where(conditions, first=2)
     rows = await ask(connection, f"{_EVENT}{clause} ORDER BY e.seq DESC LIMIT $1", limit, *arguments)
-    return [event_record(row) for row in rows]
+    whole = len(rows) == limit or start is None or start <= 0
+    return Step(done=[event_record(row) for row in rows], next=None if whole else start)
 
 
 async def event(connection: Connection, event_id: str) -> EventRecord | None:
     """One event by id, by the start of it where that is unique, or by the sender's uuid."""
     if not event_id or not event_id.isprintable():  # an empty start fits all; lone surrogates cannot be asked for
         return None
-    for condition, arguments in (
-        ("e.id = $1", (event_id,)),
-        ("e.id >= $1 AND e.id < $2", (event_id, event_id + "\U0010ffff")),
-        ("e.id = $1", await _marked(connection, event_id)),
-        ("e.uuid = $1", (event_id,)),  # a scan; only for events that outlived their mark
-    ):
-        rows = await ask(connection, f"{_EVENT} WHERE {condition} LIMIT 2", *arguments) if arguments else []
+    for find in (_with_id, _that_starts_so, _marked, _with_uuid):
+        rows = await find(connection, event_id)
         if len(rows) == 1:
             return event_record(rows[0])
     return None
 
 
-async def _marked(connection: Connection, uuid: str) -> tuple[str, ...]:
+async def _with_id(connection: Connection, event_id: str) -> Sequence[Row]:
+    return await ask(connection, f"{_EVENT} WHERE e.id = $1", event_id)
+
+
+async def _that_starts_so(connection: Connection, start: str) -> Sequence[Row]:
+    return await ask(connection, f"{_EVENT} WHERE e.id >= $1 AND e.id < $2 LIMIT 2", start, f"{start}\U0010ffff")
+
+
+async def _marked(connection: Connection, uuid: str) -> Sequence[Row]:
     """The event that bears the mark of this uuid, if there is exactly one. A repeat under another uuid has a mark too,
     and is found by it."""
-    found = [row[0] for row in await ask(connection, _MARKED, short(uuid))]
-    return tuple(found) if len(found) == 1 else ()
+    found = await ask(connection, _MARKED, short(uuid))
+    return await _with_id(connection, found[0][0]) if len(found) == 1 else ()
+
+
+async def _with_uuid(connection: Connection, uuid: str) -> Sequence[Row]:
+    """A walk over all; only for events that outlived their mark."""
+    return await ask(connection, f"{_EVENT} WHERE e.uuid = $1 LIMIT 2", uuid)
 
 
 async def deliveries(
@@ -156,11 +181,12 @@ async def tally(connection: Connection, selection: Selection) -> Sequence[Tally]
 async def selected(
     connection: Connection, selection: Selection, *, after: int, limit: int
 ) -> Step[Sequence[EventRecord]]:
-    """The next `limit` of the events that are meant, in the order of acceptance."""
-    clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after}, first=2)
+    """The next `limit` of the events that are meant, in the order of acceptance, or those of the next part."""
+    end = await walk_end(connection, "event", selection, after=after)
+    clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after, "? >= e.seq": end}, first=2)
     sql = f"SELECT {EVENT_COLUMNS}, e.state, e.detail, e.seq FROM relay.event e{clause} ORDER BY e.seq LIMIT $1"  # noqa: S608
     rows = await ask(connection, sql, limit, *arguments)
-    return Step(done=[event_record(row) for row in rows], next=rows[-1][-1] if len(rows) == limit else None)
+    return Step(done=[event_record(row) for row in rows], next=rows[-1][-1] if len(rows) == limit else end)
 
 
 async def totals(connection: Connection) -> Mapping[str, int]:

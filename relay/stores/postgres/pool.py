@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
 from asyncpg import exceptions
 
 from relay.errors import StoreUnavailable
+from relay.model import value
 from relay.stores.postgres.connection import TROUBLE, Connection, classify, connect, is_outage, prelude
 from relay.stores.postgres.server import Server
 
@@ -21,10 +23,31 @@ _WAIT_SECONDS = 2.0
 """How long somebody waits until a connection is free."""
 _END_SECONDS = 3.0
 """How long those who are at work may go on when all ends."""
+_FULL_SECONDS = 5.0
 _LASTING = ("conn", "full", "io")
 _YIELDS, _YIELD_SECONDS = 3, 0.05
 _GRACE_SECONDS = 0.5
 """How much longer than the server an answer may take, before the connection is given up."""
+
+
+@value
+class Trouble:
+    """What is in the way for now."""
+
+    kind: str
+    text: str
+    at: float
+
+
+def obstacle(pools: Iterable[Pool]) -> str:
+    """What is in the way of those who use these pools; empty: nothing. What one has found, another may have found over:
+    a server that answers is there; and a disk that was full is tried again only by those who are let in."""
+    pools = list(pools)
+    answered = max(pool.sound_at for pool in pools)
+    for trouble in (pool.trouble for pool in pools if pool.trouble is not None):
+        if trouble.at > (answered if trouble.kind == "conn" else monotonic() - _FULL_SECONDS):
+            return trouble.text
+    return ""
 
 
 class Pool:
@@ -41,8 +64,10 @@ class Pool:
         self._busy: set[Connection] = set()
         self._slots = asyncio.Semaphore(size)
         self._closed = False
-        self.trouble = ""
+        self.trouble: Trouble | None = None
         """What lasting trouble the last one had, if it had any."""
+        self.sound_at = 0.0
+        """When something was last done."""
 
     async def run(self, query: Query[T]) -> T:
         """Do this on a connection, in one transaction if it is one statement. Raises StoreUnavailable."""
@@ -59,11 +84,11 @@ class Pool:
         except TROUBLE as error:
             failure = classify(error, self._server)
             if failure.kind in _LASTING:
-                self.trouble = f"{failure}; it is tried again"
+                self.trouble = Trouble(kind=failure.kind, text=f"{failure}; it is tried again", at=monotonic())
             raise failure from error
         finally:
             self._slots.release()
-        self.trouble = ""
+        self.trouble, self.sound_at = None, monotonic()
         return result
 
     async def _tried_again(self, query: Query[T]) -> T:
@@ -92,18 +117,23 @@ class Pool:
             raise StoreUnavailable("store: closed", kind="closed")
         connection = await self._connection()
         self._busy.add(connection)
+        # Not a time-out of ours: what is cancelled rolls its transaction back, and would wait for that answer too.
+        seconds = self._statement_ms / 1000 + _GRACE_SECONDS
+        given_up = asyncio.get_running_loop().call_later(seconds, connection.terminate)
         sound = False
         try:
-            async with asyncio.timeout(self._statement_ms / 1000 + _GRACE_SECONDS):
-                result = await (self._alone(connection, query) if self._server.pooled else query(connection))
+            result = await (self._alone(connection, query) if self._server.pooled else query(connection))
             sound = True
         except TROUBLE as error:
             sound = not is_outage(error)
             if not sound:  # what befell this one most likely befell the others too
                 for other in self._take_free():
                     other.terminate()
+            if connection.is_closed() and given_up.when() <= asyncio.get_running_loop().time():
+                raise TimeoutError from error
             raise
         finally:
+            given_up.cancel()
             self._busy.discard(connection)
             if sound and not connection.is_closed() and not self._closed:
                 self._free.append(connection)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from relay.model import DeliveryState, Selection, Target
 from relay.records import Redelivered, Step
 from relay.stores.postgres.connection import Connection
-from relay.stores.postgres.selection import delivery_conditions, where
+from relay.stores.postgres.selection import delivery_conditions, walk_end, where
 from relay.stores.postgres.texts import restored, stored, stored_or_none
 from relay.stores.rows import to_micros
 
@@ -28,11 +28,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 async def find(connection: Connection, selection: Selection, *, after: int, limit: int) -> Step[Sequence[int]]:
-    """The next `limit` of the deliveries that are meant. It may walk over millions that are not."""
-    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after})
+    """The next `limit` of the deliveries that are meant, or those of the next part of them all."""
+    end = await walk_end(connection, "delivery", selection, after=after)
+    clause, arguments = where(delivery_conditions(selection) | {"d.id > ?": after, "d.id <= ?": end})
     rows = await connection.fetch(f"{_SELECTED}{clause} ORDER BY d.id LIMIT {limit:d}", *arguments)
     found = [row[0] for row in rows]
-    return Step(done=found, next=found[-1] if len(found) == limit else None)
+    return Step(done=found, next=found[-1] if len(found) == limit else end)
 
 
 async def replay(

@@ -12,10 +12,27 @@ from relay.stores.rows import Row, to_micros
 
 MEETING = "hashtextextended(e.meeting, 0) = hashtextextended(?, 0) AND e.meeting = ?"
 """Found by the index, whose entries must be short."""
+_LAST = {
+    "event": "SELECT coalesce(max(seq), 0) FROM relay.event",
+    "delivery": "SELECT coalesce(max(id), 0) FROM relay.delivery",
+}
 # A text ends at U+0000 for SQLite; how that is stored here is said in texts.py.
 _TYPE = r"""(e.type {operator} ? AND strpos(e.type, E'\x01') = 0
   OR strpos(e.type, E'\x01') > 0
      AND replace(split_part(e.type, E'\x01\x01', 1), E'\x01\x02', E'\x01') {operator} ?)"""
+
+WALK = 50_000
+"""Rows over which one statement walks in search of what is meant."""
+
+
+async def walk_end(connection: Connection, table: str, selection: Selection, *, after: int) -> int | None:
+    """Where a statement ends that goes through a table behind a number; None: it may go to the end of what there is,
+    because it is not much or an index leads there."""
+    if selection.event_id is not None or selection.meeting is not None:
+        return None
+    last: int = await connection.fetchval(_LAST[table])
+    end = after + WALK
+    return end if end < min(last, last if selection.upto is None or table != "event" else selection.upto) else None
 
 
 async def ask(connection: Connection, question: str, *arguments: object) -> list[Row]:

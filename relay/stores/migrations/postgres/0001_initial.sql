@@ -26,6 +26,8 @@ CREATE TABLE relay.event (
 );
 CREATE INDEX event_age ON relay.event (received_at, seq);
 CREATE INDEX event_meeting ON relay.event (hashtextextended(meeting, 0), seq) WHERE meeting IS NOT NULL;
+-- Few go nowhere, and people look for them.
+CREATE INDEX event_aside ON relay.event (state, seq) WHERE state <> 'routed';
 
 -- What was seen, against duplicates. A uuid is unsigned, so the same one with another body is another event. Long ids
 -- stand here as their digest (relay/stores/postgres/intake.py).
