@@ -6,7 +6,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 import orjson
 import pytest
@@ -15,11 +17,12 @@ from multidict import CIMultiDict
 
 from relay.stores import open_store
 from tests.acceptance.process import serving
+from tests.contract import postgres
 from tests.debian import NoProgram
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
 from tests.kafka.real import free_port
 from tests.nginx import NGINX, nginx
-from tests.running import Sender, payload, relay_running, sender, signed
+from tests.running import Answered, Relay, Sender, payload, relay_running, sender, signed, until
 
 BODY = orjson.dumps(payload())
 WELL, BUSY = Answer(status=200), Answer(status=503, headers={"retry-after": "2"})
@@ -81,6 +84,76 @@ async def test_a_relay_that_is_killed_under_load_costs_no_webhook(program: Path,
     assert len(acknowledged) == 50
     assert acknowledged <= held | held_by_killed
     assert acknowledged & held_by_killed, "it had its share of the webhooks"
+
+
+@pytest.mark.skipif(not postgres.is_there(), reason="needs a PostgreSQL server")
+async def test_a_rolling_deployment_costs_no_webhook(program: Path, tmp_path: Path) -> None:
+    store = await postgres.database_of(tmp_path)
+    places = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+
+    @asynccontextmanager
+    async def node(number: int) -> AsyncIterator[Relay]:
+        folder = tmp_path / f"node-{number}"
+        folder.mkdir(exist_ok=True)
+        async with relay_running(folder, store=store, gateway={"listen": places[number]}) as relay:
+            yield relay
+
+    async with AsyncExitStack() as stack:
+        nodes = [AsyncExitStack() for _ in places]
+        last: Relay
+        for number, each in enumerate(nodes):
+            await stack.enter_async_context(each)
+            last = await each.enter_async_context(node(number))
+        posting = await stack.enter_async_context(in_front_of(program, tmp_path, *places))
+        webhooks = await stack.enter_async_context(Stream(posting))
+        for number, each in enumerate(nodes):
+            await webhooks.more(15)
+            await each.aclose()
+            await webhooks.more(15)
+            last = await each.enter_async_context(node(number))
+        await webhooks.end()
+        assert {answer.status for answer in webhooks.answers} == {200}
+        assert {answer.json["status"] for answer in webhooks.answers} <= {"accepted", "duplicate"}
+        await last.drained()
+        totals = await last.totals()
+    assert totals["routed"] == totals["delivered"] == len(webhooks.answers) >= 90
+
+
+class Stream:
+    """Webhooks that come one after the other all the time, from several connections."""
+
+    def __init__(self, posting: Sender) -> None:
+        self.answers: list[Answered] = []
+        self._posting = posting
+        self._numbers = count()
+        self._ended = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._post()) for _ in range(4)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def more(self, number: int) -> None:
+        """Return when so many more are answered."""
+        wanted = len(self.answers) + number
+
+        async def enough() -> bool:
+            return len(self.answers) >= wanted
+
+        await until(enough, f"{number} more answers")
+
+    async def end(self) -> None:
+        """Post no more, and hear of the last ones."""
+        self._ended = True
+        await asyncio.gather(*self._tasks)
+
+    async def _post(self) -> None:
+        while not self._ended:
+            self.answers.append(await self._posting.post(payload(number=next(self._numbers))))
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("trouble", [BUSY, Hang(), Reset()], ids=["busy", "frozen", "breaks off"])
