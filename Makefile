@@ -15,7 +15,7 @@ PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/
 SMOKE := accept,kafka,sinks,latency,drain,million
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars nginx promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +90,9 @@ kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no tes
 
 wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
 	@$(BIN)/python -m bench.wrk
+
+nginx: $(READY) ## fetch nginx, before which the tests put relays (Debian)
+	@$(BIN)/python -m tests.nginx
 
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool
