@@ -12,7 +12,8 @@ import yaml
 
 from relay.config import check
 from relay.config.model import Config
-from relay.gateway import COMMIT_TIME, GatewayOptions
+from relay.gateway import COMMIT_TIME
+from relay.gateway.options import GatewayOptions
 from relay.listening import _KEEP_ALIVE
 
 ROOT = Path(__file__).parents[2]
