@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -90,22 +92,21 @@ async def test_that_older_relays_must_end_is_told(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("each_store", ["postgres"], indirect=True)
 async def test_a_relay_that_may_create_nothing_starts_on_what_is_there(tmp_path: Path) -> None:
     """Its schema was made by one who may."""
-    url = store_url(tmp_path)
-    node = await connect(parse(url))
+    role, parts = f"relay_test_{token_hex(4)}", urlsplit(store_url(tmp_path))
+    node = await connect(parse(store_url(tmp_path)))
     try:
-        await node.execute(
-            "DO $$ BEGIN CREATE ROLE relay_test_nobody LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
-        await node.execute("GRANT USAGE ON SCHEMA relay TO relay_test_nobody")
-        await node.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA relay TO relay_test_nobody")
-        await node.execute("GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA relay TO relay_test_nobody")
+        await node.execute(f"CREATE ROLE {role} LOGIN")
+        await node.execute(f"GRANT USAGE ON SCHEMA relay TO {role}")
+        await node.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA relay TO {role}")
+        await node.execute(f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA relay TO {role}")
+        at = parts.netloc.rpartition("@")[2]
+        store = await open_store(urlunsplit(parts._replace(netloc=f"{role}@{at}")))
+        try:
+            await store.accept(admission("crm"))
+            assert await store.totals() == {"routed": 1, "pending": 1}
+            assert await store.end() == 1
+        finally:
+            await store.close()
+        await node.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     finally:
         node.terminate()
-    user, separator, rest = url.partition("@")
-    store = await open_store(f"{user.partition('://')[0]}://relay_test_nobody{separator}{rest}")
-    try:
-        await store.accept(admission("crm"))
-        assert await store.totals() == {"routed": 1, "pending": 1}
-        assert await store.end() == 1
-    finally:
-        await store.close()

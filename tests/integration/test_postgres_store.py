@@ -18,7 +18,7 @@ from asyncpg import DiskFullError
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
 from relay.stores import postgres
-from relay.stores.postgres import PostgresStore, connection, nodes, outbox, pool, writer
+from relay.stores.postgres import PostgresStore, connection, intake, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of, is_there
@@ -438,3 +438,35 @@ async def test_a_writer_that_dies_ends_the_store(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="the writer died"):
             await store.accept(admission("crm"))
         assert "the writer died" in store.health().obstacle
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_server_knows_how_many(
+    tmp_path: Path, *, analyzed: bool
+) -> None:
+    async with bystander(tmp_path) as database:
+        first = admission("crm", body=b"same", uuid="same", replay_window=WINDOW)
+        await intake.accept_all(database, [intake.Candidate(first)])
+        await database.execute("ANALYZE relay.mark" if analyzed else "SELECT 1")
+        for repeated, hashed in (("'u-' || n", "body_hash"), ("uuid", "sha256(n::TEXT::BYTEA)")):
+            await database.execute(
+                f"INSERT INTO relay.mark SELECT source, webhook_id, {repeated}, {hashed}, seen_at, event_id"
+                " FROM relay.mark CROSS JOIN generate_series(1, 2000) n WHERE uuid = 'same' AND event_id = $1",
+                first.event.id,
+            )
+        before = await _marks_read(database)
+        for number in range(5):
+            given = [
+                admission(body=b"same", replay_window=WINDOW),
+                admission(body=b"new %d" % number, replay_window=WINDOW),
+                admission(body=b"more %d" % number, uuid="same"),
+            ]
+            made = await intake.accept_all(database, [intake.Candidate(each) for each in given])
+            assert [each.duplicate for each in made] == [DuplicateKind.BODY, None, None]
+            assert made[2].conflict
+        assert await _marks_read(database) - before < 100
+
+
+async def _marks_read(database: Connection) -> int:
+    await database.execute("SELECT pg_stat_force_next_flush()")
+    return int(await database.fetchval("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'mark'"))

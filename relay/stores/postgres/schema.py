@@ -105,7 +105,9 @@ async def check(
         )
     if not create and found < known:
         raise StoreUnusable(
-            f"store: {server.name} was written by an older relay; `relay serve` brings it up to date", kind="version"
+            f"store: {server.name} was written by an older relay; `relay serve` brings it up to date, and so does "
+            "`relay migrate`",
+            kind="version",
         )
     return int(found)
 

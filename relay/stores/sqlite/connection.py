@@ -159,7 +159,9 @@ def _check(path: Path, *, create: bool, flags: int) -> None:
         _check_content(connection, path)
         if not create and connection.pragma("user_version") < len(migrations("sqlite")):
             raise StoreUnusable(
-                f"store: {path} was written by an older relay; `relay serve` brings it up to date", kind="version"
+                f"store: {path} was written by an older relay; `relay serve` brings it up to date, and so does "
+                "`relay migrate`",
+                kind="version",
             )
     finally:
         connection.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import apsw
 
@@ -14,6 +15,9 @@ from relay.stores.rows import Row
 from relay.stores.sqlite.connection import APPLICATION_ID, UNFINISHED_ID, classify, open_file, open_to_look
 from relay.stores.sqlite.presence import Presence
 from relay.stores.tables import TABLES, Batch, count, in_use, named, select
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteOrigin:
@@ -37,12 +41,12 @@ class SqliteOrigin:
 
     async def counts(self) -> Mapping[str, int]:
         """See `Origin.counts`."""
-        return await asyncio.to_thread(_counts, self._connection)
+        return await _done(_counts, self._connection)
 
     async def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
         """See `Origin.rows`."""
         cursor = self._connection.execute(select(table))
-        while rows := await asyncio.to_thread(_taken, cursor):
+        while rows := await _done(_taken, cursor):
             yield rows
 
     async def check(self) -> None:
@@ -70,19 +74,19 @@ class SqliteCopy:
 
     async def begin(self) -> None:
         """See `Copy.begin`."""
-        self._connection = await asyncio.to_thread(_begun, self._path)
+        self._connection = await _done(_begun, self._path)
 
     async def put(self, table: str, rows: Sequence[Row]) -> None:
         """See `Copy.put`."""
-        await asyncio.to_thread(_put, self._open, table, rows)
+        await _done(_put, self._open, table, rows)
 
     async def counts(self) -> Mapping[str, int]:
         """See `Copy.counts`."""
-        return await asyncio.to_thread(_counts, self._open)
+        return await _done(_counts, self._open)
 
     async def finish(self) -> None:
         """See `Copy.finish`."""
-        await asyncio.to_thread(_finish, self._open)
+        await _done(_finish, self._open)
 
     async def close(self) -> None:
         """See `Copy.close`."""
@@ -94,6 +98,14 @@ class SqliteCopy:
     def _open(self) -> apsw.Connection:
         assert self._connection is not None, "it must be begun first"  # noqa: S101 - for who changes this code
         return self._connection
+
+
+async def _done(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Do this in a thread. Raises StoreUnavailable."""
+    try:
+        return await asyncio.to_thread(work, *arguments, **named)
+    except apsw.Error as error:
+        raise classify(error) from error
 
 
 def _alone(path: Path) -> ExitStack:
@@ -154,20 +166,20 @@ def _begun(path: Path) -> apsw.Connection:
 def _put(connection: apsw.Connection, table: str, rows: Sequence[Row]) -> None:
     columns = TABLES[table]
     sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+    connection.execute("BEGIN")
     try:
-        with connection:
-            connection.executemany(sql, rows)
-    except apsw.Error as error:
-        raise classify(error) from error
+        connection.executemany(sql, rows)
+        connection.execute("COMMIT")
+    except apsw.Error:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _finish(connection: apsw.Connection) -> None:
-    try:
-        connection.pragma("synchronous", "full")
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        connection.pragma("application_id", APPLICATION_ID)
-    except apsw.Error as error:
-        raise classify(error) from error
+    connection.pragma("synchronous", "full")
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.pragma("application_id", APPLICATION_ID)
 
 
 def _counts(connection: apsw.Connection) -> Mapping[str, int]:
