@@ -15,7 +15,7 @@ PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/
 SMOKE := accept,kafka,sinks,latency,drain,million
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars nginx promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars nginx promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk test-postgres-newest postgres
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,9 @@ simulate: $(READY) ## post simulated meetings at a relay that `make serve` runs
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q $(TEST_JOBS)
+
+test-postgres-newest: $(READY) ## what `make test` shows of the store on Debian's PostgreSQL, on the newest
+	@RELAY_TEST_POSTGRES=newest $(BIN)/python -m pytest -q $(TEST_JOBS) -k ostgres tests/contract tests/integration/test_postgres_*.py
 
 check: format lint types layers tests-with-coverage ## all that must hold before a commit
 
@@ -51,8 +54,9 @@ tests-with-coverage: $(READY)
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100 --show-missing
 	@echo "all of relay/, for information:" && $(BIN)/coverage report --format=total
 
-crash: $(READY) ## kill the relay CYCLES times under load and look for what it lost (POINTS=50: at each named point)
+crash: $(READY) ## kill relays CYCLES times under load and look for what was lost (POINTS=50; STORE=postgres NODES=3 MINUTES=10)
 	@$(BIN)/python -m tests.crash $(if $(POINTS),--points $(POINTS),--cycles $(or $(CYCLES),50)) \
+	    $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	    $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)
@@ -93,6 +97,9 @@ wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
 
 nginx: $(READY) ## fetch nginx, before which the tests put relays (Debian)
 	@$(BIN)/python -m tests.nginx
+
+postgres: $(READY) ## fetch the PostgreSQL servers of the tests: Debian's (unless one is installed) and the newest (npm)
+	@$(BIN)/python -m tests.postgres --fetch
 
 promtool: $(READY) ## fetch Prometheus's promtool, which the tests of the alerts need (Debian)
 	@$(BIN)/python -m tests.alerts.promtool

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests import postgres
+
 pytest_plugins = ["tests.brokers"]
 
 settings.register_profile("relay", deadline=None)  # a busy machine is no failure
@@ -17,3 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kafka") is not None:
             item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
+def pytest_unconfigure() -> None:
+    """The PostgreSQL servers that tests have shared end with the run."""
+    postgres.close()
