@@ -17,10 +17,8 @@ from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.horizon import Horizon
 from relay.stores.postgres.server import parse
 from relay.stores.rows import from_micros
-from tests.contract.postgres import database_of, is_there
+from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON
-
-pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 
 _SEED = (
     """

@@ -21,12 +21,10 @@ from relay.stores import postgres
 from relay.stores.postgres import PostgresStore, connection, intake, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
-from tests.contract.postgres import database_of, is_there
+from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.loop_time import LoopTime
 from tests.running import until
-
-pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 
 LEASE = timedelta(seconds=60)
 WINDOW = timedelta(minutes=5)
