@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.crash import stored
 from tests.crash.doomed import Plan
 from tests.crash.history import Arrival, History, Sent, digest_of
 from tests.crash.process import RelayProcess
 from tests.crash.receiver import serving
+from tests.crash.stored import Book, SqliteBook
 from tests.running import payload, sender, until, write_config
 
 EVENTS = 8
@@ -61,13 +61,14 @@ class Thawed:
     """Results of the frozen relay that the store did not take."""
 
 
-async def freeze_once(folder: Path, *, seed: int, broken: str = "") -> Thawed:
+async def freeze_once(folder: Path, *, seed: int, broken: str = "", book: Book | None = None) -> Thawed:
     """Freeze a relay with all its attempts under way, let another one deliver everything, and wake the first one up."""
+    book = book or SqliteBook(folder / "relay.db")
     service = Undecided(Random(seed))
     history = History(arrived={"http": service.arrived}, kills=1)
     plan = Plan(lease=_LEASE, broken=broken)
     async with serving({"http": service.take}) as served:
-        config = write_config(folder, sinks=_sinks(f"{served.url}/http"))
+        config = write_config(folder, sinks=_sinks(f"{served.url}/http"), store=book.url)
         frozen = await RelayProcess.start(config, plan)
         other: RelayProcess | None = None
         try:
@@ -77,7 +78,11 @@ async def freeze_once(folder: Path, *, seed: int, broken: str = "") -> Thawed:
             other = await RelayProcess.start(config, plan)
             await other.address()
             await _until(lambda: len(service.arrived) == 2 * EVENTS, "second try of each event")
-            await _until(lambda: not stored.waits(folder / "relay.db"), "empty backlog")
+
+            async def drained() -> bool:
+                return not await book.waits()
+
+            await until(drained, "empty backlog", timeout=_WAIT)
             frozen.signal(SIGCONT)
             service.decided.set()
             await frozen.stop()
@@ -87,7 +92,7 @@ async def freeze_once(folder: Path, *, seed: int, broken: str = "") -> Thawed:
             for relay in (frozen, other):
                 if relay is not None:
                     await relay.gone()
-    history.stored = stored.look(folder / "relay.db", sinks=1)
+    history.stored = await book.look(sinks=1)
     return Thawed(history, frozen.moments["delivery.fenced"])
 
 

@@ -34,6 +34,9 @@ IN_FLIGHT = {"file": 8, "http": 8, "free": 8}
 UNDER_WAY = {sink: 2 * most for sink, most in IN_FLIGHT.items()}
 """What a kill may make each sink get twice: the attempts, and as many results that wait to be recorded."""
 
+FILE = "events.jsonl"
+"""Where the sink `file` writes, in the folder of the configuration."""
+
 UNTOUCHED = Plan()
 
 _NURSERY = multiprocessing.get_context("forkserver")
@@ -42,15 +45,15 @@ _RUNNERS = ("tests.crash.harness", "tests.crash.progress", *(name for name in ("
 _NURSERY.set_forkserver_preload(["tests.crash.doomed", "uvloop", *_RUNNERS])
 
 
-def write_config(folder: Path, *, public_key: str, receivers: str) -> Path:
+def write_config(folder: Path, *, public_key: str, receivers: str, store: str) -> Path:
     """A relay.yaml (JSON is YAML) with a pinned key and three sinks; it lives in the folder with all that it writes."""
     config: dict[str, Any] = {
-        "store": f"sqlite:///{folder}/relay.db",
+        "store": store,
         "gateway": {"listen": "127.0.0.1:0"},
         "admin": {"listen": "127.0.0.1:0"},
         "sources": {"dyte": {"public_key": public_key}},
         "sinks": {
-            "file": {"type": "file", "path": str(folder / "events.jsonl")},
+            "file": {"type": "file", "path": str(folder / FILE)},
             "http": {"type": "http", "url": f"{receivers}/http", "allow_private": True, "order": "meeting"},
             "free": {"type": "http", "url": f"{receivers}/free", "allow_private": True},
         },

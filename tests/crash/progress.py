@@ -17,22 +17,27 @@ LINE_EVERY = 10.0
 
 @contextmanager
 def progress(kills: int) -> Iterator[Callable[[History, list[str]], None]]:
-    """A function to call after each kill, with the run so far and what is known to be wrong with it."""
+    """A function to call after each kill, with the run so far and what is known to be wrong with it.
+
+    `kills` is how many there will be; 0 if a clock ends the run.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
-        task = bar.add_task("", total=kills, told="")
+        task = bar.add_task("", total=kills or None, told="")
         told_at = started = monotonic()
 
         def told(history: History, found: list[str]) -> None:
             nonlocal told_at
             text = f"{len(history.sent):,} sent  {history.acknowledged:,} acked  {_lost(found)} lost so far"
-            bar.update(task, completed=min(history.kills, kills), told=text)
+            bar.update(task, completed=min(history.kills, kills or history.kills), told=text)
             now = monotonic()
             if not console.is_terminal and now - told_at >= LINE_EVERY:
                 told_at = now
-                left = (now - started) / history.kills * max(0, kills - history.kills)
-                times = f"{now - started:.0f} s elapsed, about {left:.0f} s remaining"
-                console.print(f"{history.kills}/{kills} kills  {text}  {times}")
+                times = f"{now - started:.0f} s elapsed"
+                if kills:
+                    left = (now - started) / history.kills * max(0, kills - history.kills)
+                    times += f", about {left:.0f} s remaining"
+                console.print(f"{history.kills}{f'/{kills}' if kills else ''} kills  {text}  {times}")
 
         yield told
 

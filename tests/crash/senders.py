@@ -30,15 +30,17 @@ class Senders:
         self._rng = rng
         self._meetings = meetings
         self._session = session
-        self._url = ""
+        self._urls: list[str] = []
         self._there = asyncio.Event()
         self.enough: Callable[[], bool] = lambda: False
         """Whether so much waits in the relay that nothing new is sent for now."""
+        self.pause_between = 0.0
+        """Seconds that each sender waits between two webhooks: many would leave no processor for anything else."""
 
-    def go_on(self, address: str) -> None:
-        """Post to this relay."""
-        self._url = f"http://{address}/webhooks/dyte"
-        self._there.set()
+    def go_on(self, *addresses: str) -> None:
+        """Post to these relays, to any of them; without one, to nobody for now."""
+        self._urls = [f"http://{address}/webhooks/dyte" for address in addresses]
+        self._note()
 
     def pause(self) -> None:
         """Post nothing new."""
@@ -52,6 +54,7 @@ class Senders:
         while True:
             while self.enough():  # noqa: ASYNC110 - nobody announces the end of it
                 await asyncio.sleep(0.01)
+            await asyncio.sleep(self.pause_between)
             await self.post(copies=_COPIES if self._rng.random() < _COPIED else 1)
 
     async def post(self, *, copies: int, kind: str | None = None) -> None:
@@ -83,13 +86,12 @@ class Senders:
     async def _post(self, sent: Sent, body: bytes, headers: dict[str, str]) -> bool:
         """Post once. False where it never left: the relay is gone, and the next one has another address."""
         await self._there.wait()
-        url = self._url
+        url = self._rng.choice(self._urls)
         try:
             async with self._session.post(url, data=body, headers=headers) as response:
                 answer = orjson.loads(await response.read())
         except aiohttp.ClientConnectorError:
-            if url == self._url:
-                self._there.clear()
+            self._leave(url)
             return False
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
             sent.unknown += 1
@@ -101,6 +103,18 @@ class Senders:
         else:
             sent.refused += 1
         return True
+
+    def _leave(self, url: str) -> None:
+        """Nobody is there any more."""
+        if url in self._urls:
+            self._urls.remove(url)
+        self._note()
+
+    def _note(self) -> None:
+        if self._urls:
+            self._there.set()
+        else:
+            self._there.clear()
 
 
 def _headers(body: bytes, key: SimulatorKey, uuid: str) -> dict[str, str]:

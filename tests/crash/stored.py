@@ -2,60 +2,117 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import apsw
 
-from relay.stores.rows import Row
+from tests import postgres
 from tests.crash.history import Stored
 
+Rows: TypeAlias = list[tuple[Any, ...]]
 
-@contextmanager
-def reading(path: Path) -> Iterator[apsw.Connection]:
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(1000)
-        yield connection
-    finally:
-        connection.close()
-
-
-def waits(path: Path) -> bool:
-    """Whether a delivery waits. Asked so that the index of each queue answers it."""
-    query = "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 'pending' AND {})"
-    with reading(path) as connection:
-        return any(connection.execute(query.format(queue)).get for queue in ("replay = 0", "replay > 0"))
-
-
-def look(path: Path, *, sinks: int) -> Stored:
-    """Read a store in which nothing waits any more; it must be sound, and each event in it have all its deliveries."""
-    with reading(path) as connection:
-        assert connection.pragma("integrity_check") == "ok"
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        rows: list[Row] = connection.execute("SELECT id, seq FROM event").fetchall()
-        numbers: dict[str, int] = dict(rows)
-        deliveries: int = connection.execute("SELECT count(*) FROM delivery WHERE state <> 'pending'").get
-        assert deliveries == sinks * len(numbers), (deliveries, len(numbers))
-        unmarked = connection.execute("SELECT count(*) FROM event WHERE id NOT IN (SELECT event_id FROM mark)").get
-        assert unmarked == 0, f"{unmarked} events without a mark"
-        return Stored(numbers=numbers, dead=_dead(connection), unanswered=_unanswered(connection))
+# Asked so that the index of each queue answers it.
+_WAITS = (
+    "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 'pending' AND replay = 0)"
+    " OR EXISTS (SELECT 1 FROM delivery WHERE state = 'pending' AND replay > 0)"
+)
+_SEEN = {
+    "events": "SELECT id, seq FROM event",
+    "dead": "SELECT d.sink, e.id FROM delivery d JOIN event e ON e.seq = d.event WHERE d.state = 'dead'",
+    "unanswered": (
+        "SELECT d.sink, count(*) FROM failure f JOIN delivery d ON d.id = f.delivery"
+        " WHERE f.reason IN ('timeout', 'reset') GROUP BY d.sink"
+    ),
+    "orphans": (
+        "SELECT (SELECT count(*) FROM delivery WHERE event NOT IN (SELECT seq FROM event))"
+        " + (SELECT count(*) FROM failure WHERE delivery NOT IN (SELECT id FROM delivery))"
+    ),
+    "settled": "SELECT count(*) FROM delivery WHERE state <> 'pending'",
+    "unmarked": "SELECT count(*) FROM event WHERE id NOT IN (SELECT event_id FROM mark)",
+}
 
 
-def _dead(connection: apsw.Connection) -> dict[str, frozenset[str]]:
+class Book(Protocol):
+    """Reads one store; it must be sound."""
+
+    @property
+    def url(self) -> str:
+        """What a relay calls it."""
+
+    async def waits(self) -> bool:
+        """Whether a delivery waits."""
+
+    async def look(self, *, sinks: int) -> Stored:
+        """Read a store in which nothing waits any more: each event in it must have all its deliveries."""
+
+
+class SqliteBook:
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+
+    async def waits(self) -> bool:
+        return await asyncio.to_thread(self._waits)
+
+    async def look(self, *, sinks: int) -> Stored:
+        return _judged(await asyncio.to_thread(self._look), sinks)
+
+    def _waits(self) -> bool:
+        with self._reading() as connection:
+            return bool(connection.execute(_WAITS).get)
+
+    def _look(self) -> Mapping[str, Rows]:
+        with self._reading() as connection:
+            assert connection.pragma("integrity_check") == "ok"
+            return {name: connection.execute(query).fetchall() for name, query in _SEEN.items()}
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(1000)
+            yield connection
+        finally:
+            connection.close()
+
+
+class PostgresBook:
+    """A database."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def waits(self) -> bool:
+        [(waits,)] = await self._read(_WAITS)
+        return bool(waits)
+
+    async def look(self, *, sinks: int) -> Stored:
+        return _judged({name: await self._read(query) for name, query in _SEEN.items()}, sinks)
+
+    async def _read(self, query: str) -> Rows:
+        return [tuple(row) for row in await postgres.fetch(self.url, query, search_path="relay")]
+
+
+def _judged(seen: Mapping[str, Rows], sinks: int) -> Stored:
+    numbers: dict[str, int] = dict(seen["events"])
+    [(orphans,)] = seen["orphans"]
+    assert orphans == 0, f"{orphans} rows that belong to none"
+    [(settled,)] = seen["settled"]
+    assert settled == sinks * len(numbers), (settled, len(numbers))
+    [(unmarked,)] = seen["unmarked"]
+    assert unmarked == 0, f"{unmarked} events without a mark"
+    return Stored(numbers=numbers, dead=_by_sink(seen["dead"]), unanswered=dict(seen["unanswered"]))
+
+
+def _by_sink(rows: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    rows = "SELECT d.sink, e.id FROM delivery d JOIN event e ON e.seq = d.event WHERE d.state = 'dead'"
-    for sink, event_id in connection.execute(rows):
+    for sink, event_id in rows:
         found[sink].add(event_id)
     return {sink: frozenset(events) for sink, events in found.items()}
-
-
-def _unanswered(connection: apsw.Connection) -> dict[str, int]:
-    rows = (
-        "SELECT d.sink, count(*) FROM failure f JOIN delivery d ON d.id = f.delivery "
-        "WHERE f.reason IN ('timeout', 'reset') GROUP BY d.sink"
-    )
-    found: list[Row] = connection.execute(rows).fetchall()
-    return dict(found)
