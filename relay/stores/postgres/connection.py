@@ -42,10 +42,18 @@ _BUSY = (
     exceptions.LockNotAvailableError,
     exceptions.DeadlockDetectedError,
     exceptions.SerializationError,
-    exceptions.TooManyConnectionsError,
     exceptions.OutOfMemoryError,
 )
+_NO_ENTRY = (
+    exceptions.TooManyConnectionsError,
+    exceptions.InvalidAuthorizationSpecificationError,
+    exceptions.InvalidCatalogNameError,
+)
+"""No connection comes about; those that there are may be as good as ever."""
 _IO = (exceptions.PostgresIOError, exceptions.DataCorruptedError, exceptions.IndexCorruptedError)
+_GAVE_WAY = (exceptions.LockNotAvailableError, exceptions.DeadlockDetectedError)
+_KEPT = "a transaction of somebody else keeps its tables: find it in pg_stat_activity, end it, and start again"
+_AWAY = "is PostgreSQL running there, and can it be reached from here?"
 TROUBLE = (exceptions.PostgresError, exceptions.InterfaceError, exceptions.InternalClientError, OSError, EOFError)
 """All that asyncpg raises."""
 
@@ -147,7 +155,7 @@ def classify(error: BaseException, server: Server) -> StoreUnavailable:
         kind = "full"
     elif isinstance(error, _IO):
         kind = "io"
-    elif isinstance(error, exceptions.InvalidAuthorizationSpecificationError | exceptions.InvalidCatalogNameError):
+    elif isinstance(error, _NO_ENTRY):
         kind = "conn"
     return StoreUnavailable(f"store: {server.name}: {describe(error, server)}", kind=kind)
 
@@ -171,7 +179,7 @@ def refusal(error: BaseException, server: Server) -> StoreError | StartError:
         case exceptions.UndefinedFunctionError() | exceptions.UndefinedTableError() | exceptions.UndefinedColumnError():
             return StoreUnusable(f"{where}: its schema is not as we made it: {told}; restore it", kind="corrupt")
         case _:
-            return StartError(f"{where}: {told}; is PostgreSQL running there, and can it be reached from here?")
+            return StartError(f"{where}: {told}; {_KEPT if isinstance(error, _GAVE_WAY) else _AWAY}")
 
 
 def describe(error: BaseException, server: Server) -> str:

@@ -7,7 +7,11 @@ they are upgraded; one that takes away says its own, and old nodes no longer sta
 
 from __future__ import annotations
 
+import asyncio
+import random
 import re
+
+from asyncpg import exceptions
 
 from relay.errors import StartError, StoreUnusable
 from relay.records import Schema
@@ -19,6 +23,8 @@ _OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
 _LOCK = 0x4479746552656C61
 """`DyteRela` in ASCII: held by the one who migrates."""
 _MIGRATING = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '20s'; SET LOCAL client_min_messages = warning"
+_GIVING_WAY = "SET LOCAL lock_timeout = '300ms'"
+_TRIES, _PAUSE = 60, 0.3
 _UNFINISHED = "dyte-relay: another store is being copied into this one"
 _ABOUT = """
 SELECT current_setting('server_encoding'), obj_description(to_regnamespace('relay'), 'pg_namespace')"""
@@ -130,16 +136,29 @@ async def migrate(connection: Connection, *, upto: int | None = None) -> int:
         await connection.execute(_MIGRATING)
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute(_BEGIN)
-    applied = 0
-    for step in migrations("postgres")[:upto]:
-        async with connection.transaction():
-            await connection.execute(_MIGRATING)
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if await connection.fetchval("SELECT coalesce(max(number), 0) FROM relay.schema") >= step.number:
-                continue  # another node was first
-            await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO relay.schema (number, oldest) VALUES ($1, $2)", step.number, oldest(step)
-            )
-            applied += 1
-    return applied
+    return sum([await _apply(connection, step) for step in migrations("postgres")[:upto]])
+
+
+async def _apply(connection: Connection, step: Migration) -> bool:
+    """Apply it, unless another node was first. Others are at work meanwhile. While it waits for one of them, all the
+    others wait behind it; so it does that for a moment only, gives way, and comes again."""
+    for left in reversed(range(_TRIES)):
+        try:
+            async with connection.transaction():
+                return await _apply_now(connection, step)
+        except (exceptions.LockNotAvailableError, exceptions.DeadlockDetectedError):
+            if not left:
+                raise
+            await asyncio.sleep(_PAUSE * (1 + random.random()))  # noqa: S311 - no secret
+    return False
+
+
+async def _apply_now(connection: Connection, step: Migration) -> bool:
+    await connection.execute(_MIGRATING)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    if await connection.fetchval("SELECT coalesce(max(number), 0) FROM relay.schema") >= step.number:
+        return False
+    await connection.execute(_GIVING_WAY)
+    await connection.execute(step.sql)
+    await connection.execute("INSERT INTO relay.schema (number, oldest) VALUES ($1, $2)", step.number, oldest(step))
+    return True
