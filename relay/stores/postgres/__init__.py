@@ -60,14 +60,15 @@ class PostgresStore:
         self._server = server
         self._owner = owner or new_owner()
         self._closed = False
-        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True)
-        self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS)
-        self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS)
+        pools: list[Pool] = []
+        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True, beside=pools)
+        self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS, beside=pools)
+        self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS, beside=pools)
         self._commit_listeners: list[Callable[[float], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
         self._leases = Leases(self._writing, self._owner)
-        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
+        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS, beside=pools)  # who is busy must be heard of too
         self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
 
     @classmethod
