@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from relay.stores import open_store
 from relay.stores.migrations import Migration, migrations
 from relay.stores.postgres import schema
 from tests import postgres
@@ -36,6 +37,17 @@ async def url() -> AsyncIterator[str]:
 def _newer(kind: str) -> list[Migration]:
     steps = migrations(kind)
     return [*steps, Migration(number=len(steps) + 1, sql=HARMLESS)]
+
+
+async def test_nodes_that_start_together_on_an_empty_database_all_start() -> None:
+    async def start(url: str, after: float) -> None:
+        await asyncio.sleep(after)
+        await (await open_store(url)).close()
+
+    for _ in range(4):
+        async with postgres.database() as url, asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(start(url, 0.002 * number))
 
 
 async def test_a_newer_node_migrates_under_older_ones_that_go_on(

@@ -28,6 +28,10 @@ _TRIES, _PAUSE = 60, 0.3
 _UNFINISHED = "dyte-relay: another store is being copied into this one"
 _ABOUT = """
 SELECT current_setting('server_encoding'), obj_description(to_regnamespace('relay'), 'pg_namespace')"""
+# In one statement: what another node creates at this moment is not taken for another program's.
+_THERE = """
+SELECT to_regclass('relay.schema') IS NULL,
+       (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay')"""
 _BEGIN = """
 CREATE SCHEMA IF NOT EXISTS relay;
 CREATE TABLE IF NOT EXISTS relay.schema (
@@ -97,8 +101,9 @@ async def check(
         raise StoreUnusable(
             f"store: {server.name} holds a copy that was not finished; run `relay store copy` again", kind="corrupt"
         )
-    if await connection.fetchval("SELECT to_regclass('relay.schema') IS NULL"):
-        await _check_empty(connection, server, create=create)
+    absent, foreign = await connection.fetchrow(_THERE) or (True, 0)
+    if absent:
+        _check_empty(server, foreign=foreign, create=create)
         return 0
     found, needed = await connection.fetchrow(
         "SELECT coalesce(max(number), 0), coalesce(max(oldest) FILTER (WHERE number > $1), 0) FROM relay.schema", known
@@ -118,12 +123,9 @@ async def check(
     return int(found)
 
 
-async def _check_empty(connection: Connection, server: Server, *, create: bool) -> None:
+def _check_empty(server: Server, *, foreign: int, create: bool) -> None:
     if not create:
         raise StartError(f"store: there is no store in {server.name} yet; `relay serve` creates it")
-    foreign = await connection.fetchval(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay'"
-    )
     if foreign:
         raise StoreUnusable(
             f"store: {server.name} has a schema `relay` of another program; name another database", kind="corrupt"
