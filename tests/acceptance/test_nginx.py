@@ -86,7 +86,6 @@ async def test_a_relay_that_is_killed_under_load_costs_no_webhook(program: Path,
     assert acknowledged & held_by_killed, "it had its share of the webhooks"
 
 
-@pytest.mark.skipif(not postgres.is_there(), reason="needs a PostgreSQL server")
 async def test_a_rolling_deployment_costs_no_webhook(program: Path, tmp_path: Path) -> None:
     store = await postgres.database_of(tmp_path)
     places = [f"127.0.0.1:{free_port()}" for _ in range(3)]

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from relay.clock import SystemClock
 from tests.contract import postgres
 from tests.fakes.http import FakeHttp
 from tests.running import Relay, payload, relay_running, until
 from tests.storing import choose_store
-
-pytestmark = pytest.mark.skipif(not postgres.is_there(), reason="needs a PostgreSQL server")
 
 SEAT = 'relay_sink_seat{sink="crm"}'
 OPEN = 'relay_sink_state{sink="crm",state="open"}'

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from relay.model import Failure, GateState, Reason
 from relay.records import SinkRecord
 from relay.stores.postgres import PostgresStore
@@ -20,8 +18,6 @@ from tests.contract import postgres
 from tests.fakes.admissions import NOON, admission
 from tests.running import write_config
 from tests.storing import choose_store
-
-pytestmark = pytest.mark.skipif(not postgres.is_there(), reason="needs a PostgreSQL server")
 
 LEASE = timedelta(seconds=60)
 SECOND = timedelta(seconds=1)
