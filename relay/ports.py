@@ -369,6 +369,10 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """Call the listener in the event loop with the seconds that each commit took."""
 
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """Call the listener in the event loop with how many leases of a process that is gone were given back, where
+        that is found out while this one works."""
+
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """Call the listener in the event loop with how each checkpoint ended, where there are any."""
 

@@ -13,7 +13,7 @@ import pytest
 from relay.errors import StartError, StoreUnusable
 from relay.stores import open_store
 from relay.stores.postgres import PostgresStore, pool
-from relay.stores.postgres.connection import Connection, classify, connect
+from relay.stores.postgres.connection import Connection, classify, connect, refusal
 from relay.stores.postgres.pool import Pool
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of
@@ -183,3 +183,10 @@ async def test_the_server_is_told_who_is_connected(tmp_path: Path) -> None:
     name = await database.fetchval("SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()")
     database.terminate()
     assert re.match("dyte-relay", name)
+
+
+def test_who_stands_behind_a_pooler_is_told_what_to_write() -> None:
+    refused = asyncpg.ProtocolViolationError("unsupported startup parameter: statement_timeout")
+    told = str(refusal(refused, parse("postgresql://relay:hunter2@127.0.0.1:6432/relay")))
+    assert "behind PgBouncer write `?pool_mode=transaction` at the end of `store`" in told
+    assert PASSWORD not in told

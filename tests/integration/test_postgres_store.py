@@ -216,6 +216,22 @@ async def _heard_of(
     return (await nodes.beat(database, who._owner, ahead=ahead)).given_back
 
 
+async def test_it_is_told_that_a_dead_nodes_work_was_given_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (dead, living), bystander(tmp_path) as database:
+        await _begin(dead, living)
+        told: list[int] = []
+        living.on_recover(told.append)
+        living._presence._task = None
+        await living.recover(now=NOON)
+        await database.execute(f"UPDATE relay.node SET since = {CLOCK} - 10000000")
+        await database.execute(f"UPDATE relay.node SET seen_at = {CLOCK} - 9000000 WHERE owner = $1", dead._owner)
+
+        async def given_back() -> bool:
+            return told == [1]
+
+        await until(given_back, "a beat that finds the dead one")
+
+
 async def test_a_node_that_was_frozen_knows_that_others_may_have_what_it_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ class PostgresStore:
         self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS, beside=pools)
         self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS, beside=pools)
         self._commit_listeners: list[Callable[[float], None]] = []
+        self._recover_listeners: list[Callable[[int], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
         self._leases = Leases(self._writing, self._owner)
@@ -323,6 +324,10 @@ class PostgresStore:
         """See `Store.on_commit`."""
         self._commit_listeners.append(listener)
 
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """See `Store.on_recover`."""
+        self._recover_listeners.append(listener)
+
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """See `Store.on_checkpoint`. The server does its own."""
 
@@ -340,6 +345,9 @@ class PostgresStore:
 
     def _beat(self, beat: nodes.Beat) -> None:
         self._hints.alone = not beat.others
+        if beat.given_back:
+            for listener in self._recover_listeners:
+                listener(beat.given_back)
 
     async def _read(self, query: Query[T]) -> T:
         return await self._reading.run(query)

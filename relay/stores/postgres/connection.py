@@ -174,6 +174,8 @@ def refusal(error: BaseException, server: Server) -> StoreError | StartError:
                 f"{where}: {told}; let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run "
                 "`relay migrate` as one who may"
             )
+        case exceptions.ProtocolViolationError() if "startup parameter" in told:
+            return StartError(f"{where}: {told}; behind PgBouncer write `?pool_mode=transaction` at the end of `store`")
         case exceptions.ReadOnlySQLTransactionError():
             return StartError(f"{where}: it is read-only, perhaps a standby; name the primary")
         case exceptions.UndefinedFunctionError() | exceptions.UndefinedTableError() | exceptions.UndefinedColumnError():

@@ -354,6 +354,9 @@ class SqliteStore:
         """See `Store.on_commit`."""
         self._commit_listeners.append(listener)
 
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """See `Store.on_recover`. It is found out by `recover` and `release` only."""
+
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """See `Store.on_checkpoint`."""
         self._upkeep.listeners.append(listener)
