@@ -9,13 +9,13 @@ DOCS_READY := build/docs/.ready
 TEST_JOBS ?= -n 4 --dist loadgroup
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Pure rules: no loop, no socket, no clock. Every branch of them is tested.
-PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/leases.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
+PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/leases.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/seat.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
 
 # What `make bench-smoke` tries: all but what another one tries as well.
 SMOKE := accept,kafka,sinks,latency,drain,million,postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars postgres promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk
+.PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars nginx promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk test-postgres-newest postgres
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,9 @@ simulate: $(READY) ## post simulated meetings at a relay that `make serve` runs
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q $(TEST_JOBS)
+
+test-postgres-newest: $(READY) ## what `make test` shows of the store on Debian's PostgreSQL, on the newest
+	@RELAY_TEST_POSTGRES=newest $(BIN)/python -m pytest -q $(TEST_JOBS) -k ostgres tests/contract tests/integration/test_postgres_*.py
 
 check: format lint types layers tests-with-coverage ## all that must hold before a commit
 
@@ -91,6 +94,9 @@ kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no tes
 
 wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
 	@$(BIN)/python -m bench.wrk
+
+nginx: $(READY) ## fetch nginx, before which the tests put relays (Debian)
+	@$(BIN)/python -m tests.nginx
 
 postgres: $(READY) ## fetch the PostgreSQL servers of the tests: Debian's (unless one is installed) and the newest (npm)
 	@$(BIN)/python -m tests.postgres --fetch

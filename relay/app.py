@@ -30,10 +30,12 @@ from relay.listening import listen, private_runner, public_runner
 from relay.model import GateState, Selection
 from relay.ports import Clock, Sink, Store
 from relay.replaying import Schedule, replay
+from relay.seating import Seating
 from relay.server import check_library
 from relay.share import Share
 from relay.stores import open_store
 from relay.telemetry import Telemetry
+from relay.timekeeping import Timekeeping
 
 log = logging.getLogger("relay")
 
@@ -95,6 +97,7 @@ class App(Lifetime):
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
         self.store.on_checkpoint(self.telemetry.checkpointed)
+        self.store.on_recover(self.telemetry.recovered)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._stack.push_async_callback(session.close)
         self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)
@@ -102,16 +105,20 @@ class App(Lifetime):
         self._watch_keys(self.parts)
         self._stack.push_async_callback(lambda: _close_sinks(self.parts.sinks))
         lanes = self._lanes(self.parts, config.sinks, share)
-        self.dispatcher = Dispatcher(lanes, drain=DRAIN)
+        seating = Seating(self.store, clock=self._clock, telemetry=self.telemetry)
+        self.dispatcher = Dispatcher(lanes, drain=DRAIN, seating=seating)
         self.telemetry.config_applied(config.hash)
-        self.telemetry.recovered(await recover(self.store, self._clock))
+        self._timekeeping = Timekeeping(self.store, clock=self._clock, telemetry=self.telemetry)
+        self.telemetry.recovered(await recover(self.store, self._clock, self._timekeeping))
         self.dispatcher.obey(await self.store.wishes())
         self._watch(self.store.failed(), "store")
+        self._watch(self._timekeeping.run(), "timekeeping")
         if share is None:
             await self._stand_alone(config)
         self.dispatcher.start()
         self._stack.push_async_callback(self.dispatcher.stop)
         self._watch(self.dispatcher.failed(), "lanes")
+        self._watch(self.dispatcher.keep_seats(), "seats")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
         options = config.gateway if share is None else config.gateway.shared_out(share.workers)
         accepting = self.store if share is None else share.bells.join(self.store)
@@ -208,7 +215,10 @@ class App(Lifetime):
             checks["relay"] = "stopping"
         ready = all(state == "ok" for state in checks.values())
         config = "ok" if self.refusal is None else f"the newest one was refused: {self.refusal}"
-        return Readiness(ready=ready, checks={**checks, **self._sink_checks(), "config": config})
+        checks |= {**self._sink_checks(), "config": config}
+        if self._timekeeping.state is not None:
+            checks["clock"] = self._timekeeping.state
+        return Readiness(ready=ready, checks=checks)
 
     def _sink_checks(self) -> Mapping[str, str]:
         lanes = self.dispatcher.lanes
@@ -218,6 +228,7 @@ class App(Lifetime):
     def measure(self) -> None:
         """Look up what is not counted as it happens, and costs nothing to know."""
         self.telemetry.store_state(self.store.health())
+        self.dispatcher.measure(self.telemetry)
         public = None if self._public is None else self._public.server
         self.telemetry.open_connections(0 if public is None else len(public.connections))
         for source in self.sources:
@@ -246,10 +257,12 @@ async def running(
         await app.stop()
 
 
-async def recover(store: Store, clock: Clock) -> int:
-    """Give back at once what an earlier process had begun when it died; how much that was."""
+async def recover(store: Store, clock: Clock, timekeeping: Timekeeping) -> int:
+    """Learn what time it is, and give back at once what an earlier process had begun when it died; how much that
+    was."""
     try:
-        return await store.recover(now=clock.now())
+        await timekeeping.begin()
+        return await store.recover(now=clock.stamp())
     except StoreUnavailable as error:
         raise StartError(f"{error}; the store cannot be written: see what holds it, or free space") from error
 
@@ -271,7 +284,7 @@ def admin_side(
     """The private side of a relay."""
 
     async def again(selection: Selection, spacing: timedelta) -> int:
-        return await replay(store, selection, Schedule(began=clock.now(), spacing=spacing))
+        return await replay(store, selection, Schedule(began=clock.stamp(), spacing=spacing))
 
     access = Access(options.token, now=asyncio.get_running_loop().time)
     api = Api(store, access=access, replay=again, clock=clock)
@@ -294,6 +307,8 @@ async def _close_sink(name: str, sink: Sink) -> None:
 
 def _gate_text(lane: Lane) -> str:
     gate = lane.gate
+    if not lane.seated:
+        return "no seat: another node has it and keeps the limit, unless the store is away"
     if gate.state is GateState.OPEN or gate.failure is None:
         return "ok"
     return f"{gate.state}: {gate.failure.reason}: {gate.failure.detail}"

@@ -20,6 +20,7 @@ from relay.options import Rate
 from relay.pace import Pace
 from relay.ports import Clock, Keys, Outbox, Sink
 from relay.routing import RouteTable
+from relay.seat import Seat
 from relay.stores import sqlite_path
 from relay.telemetry import Telemetry
 
@@ -47,6 +48,7 @@ class Assembly:
         self._telemetry = telemetry
         self._clock = clock
         self._paces: dict[str, Pace] = {}
+        self._seats: dict[str, Seat] = {}
 
     def make(self, config: Config, *, before: Parts | None = None) -> Parts:
         """The parts of a configuration; sinks of the same options and keys of the same address are those of before."""
@@ -77,6 +79,7 @@ class Assembly:
                 options,
                 outbox,
                 pace=self._paces[options.pacing_key(name)],
+                seat=self._seats[options.pacing_key(name)],
                 telemetry=self._telemetry,
                 clock=self._clock,
                 rng=Random(),  # noqa: S311 - jitter, not a secret
@@ -86,7 +89,8 @@ class Assembly:
         ]
 
     def _set_paces(self, config: Config) -> None:
-        """One pace for each place that is posted to; of several sinks of one place, the slowest rate holds for all."""
+        """One pace, and one seat, for each place that is posted to; of several sinks of one place, the slowest rate
+        holds for all."""
         rates: dict[str, list[Rate]] = {}
         for name, options in config.sinks.items():
             given = rates.setdefault(options.pacing_key(name), [])
@@ -94,6 +98,7 @@ class Assembly:
         for key, given in rates.items():
             slowest = min(given, key=lambda rate: rate.per_second, default=None)
             self._paces.setdefault(key, Pace(slowest)).change(slowest)
+            self._seats.setdefault(key, Seat(key, self._paces[key]))
 
     def _keys(self, name: str, options: SourceOptions, config: Config, before: Parts | None) -> Keys:
         if options.pinned:

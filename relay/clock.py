@@ -2,7 +2,8 @@
 
 A wall clock may be wrong, and then somebody sets it: it jumps. What people and receivers are told is wall time all the
 same. What is due, and for how long a delivery is leased, goes by *steady* time, which a clock that is set back does not
-turn back; and the time that a clock set forward has skipped makes nothing older. See docs/decisions/0013.
+turn back; and the time that a clock set forward has skipped makes nothing older. See docs/decisions/0013. Where several
+machines share a store, steady time is that of the store's clock: see docs/decisions/0027.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class SystemClock:
         self._skips: deque[tuple[datetime, datetime]] = deque(maxlen=_MOST_SKIPS)
         self._last = self._high = wall()
         self._step = steps()
+        self._follows = False
+        """Whether steady time goes by the store's clock."""
+        self._early = timedelta(0)
+        """By how much it is ahead of that one, a little: it stands still until that has caught up."""
+        self._doubtful = False
 
     def now(self) -> datetime:
         """See `Clock.now`."""
@@ -39,6 +45,26 @@ class SystemClock:
         """See `Clock.steady`."""
         self._look()
         return self._high
+
+    def stamp(self) -> datetime:
+        """See `Clock.stamp`."""
+        return min(self._look(), self._high)
+
+    def correct(self, by: timedelta) -> None:
+        """See `Clock.correct`. Only where the store's clock was set back does it go back too: all nodes do, and one
+        that did not would take the others' leases for run out."""
+        self._look()
+        if not self._follows or not -JUMP <= by <= timedelta(0):
+            self._high += by
+            self._early = timedelta(0)
+        else:
+            self._early = -by
+        self._follows, self._doubtful = True, False
+
+    @property
+    def doubtful(self) -> bool:
+        """See `Clock.doubtful`."""
+        return self._doubtful
 
     def age(self, since: datetime) -> timedelta:
         """See `Clock.age`."""
@@ -62,14 +88,19 @@ class SystemClock:
         now, step = self._wall(), self._steps()
         passed = timedelta(seconds=step - self._step)
         off = now - self._last - passed
-        high = self._high + passed
-        self._high = max(high, now)
+        if self._follows:
+            still = min(self._early, passed)
+            self._early -= still
+            self._high += passed - still
+        else:
+            self._high = max(self._high + passed, now)
         self._last, self._step = now, step
         if not -JUMP <= off <= JUMP:
             self._jumped(now - off, now)
         return now
 
     def _jumped(self, expected: datetime, now: datetime) -> None:
+        self._doubtful = self._follows
         # What it once skipped and now lives through is no longer skipped.
         kept = [(start, min(end, now)) for start, end in self._skips if start < now]
         if now > expected:

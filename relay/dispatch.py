@@ -10,6 +10,7 @@ from relay.errors import StoreUnavailable
 from relay.lane import Lane
 from relay.model import Failure, GateState, Wish
 from relay.ports import Clock, Switchboard
+from relay.seating import Seating
 from relay.telemetry import Telemetry
 
 _FOLLOW_EVERY = 1.0
@@ -19,9 +20,10 @@ _FOLLOW_EVERY = 1.0
 class Dispatcher:
     """All lanes. A lane that ends by an error of ours ends the relay: `failed` tells."""
 
-    def __init__(self, lanes: Sequence[Lane], *, drain: timedelta) -> None:
+    def __init__(self, lanes: Sequence[Lane], *, drain: timedelta, seating: Seating) -> None:
         self._lanes = {lane.name: lane for lane in lanes}
         self._drain = drain
+        self._seating = seating
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._wishes: Mapping[str, Wish] = {}
@@ -49,12 +51,29 @@ class Dispatcher:
             if name in wishes:
                 lane.obey(wishes[name])
 
+    async def keep_seats(self) -> None:
+        """Have the seats that the lanes need; for ever. Without them these lanes begin nothing."""
+        await self._seating.keep(lambda: list(self._lanes.values()))
+
     async def _report(self, board: Switchboard, clock: Clock) -> None:
-        for name, lane in list(self._lanes.items()):
+        """Keep in the store what has changed; say nothing of what another node delivers to, or nobody any more."""
+        ours = {name: lane for name, lane in self._lanes.items() if lane.seated}
+        for name in self._reported.keys() - ours.keys():
+            await board.withdraw(name)
+            del self._reported[name]
+        for name, lane in ours.items():
             said = (lane.gate.state, lane.gate.failure)
             if self._reported.get(name) != said:
                 await board.report(name, *said, now=clock.now())
                 self._reported[name] = said
+
+    def measure(self, telemetry: Telemetry) -> None:
+        """Tell which seats are here."""
+        for name, lane in self._lanes.items():
+            if lane.seat.needed:
+                telemetry.sink_seat(name, ours=lane.seated)
+            else:
+                telemetry.sink_unlimited(name)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -73,6 +92,7 @@ class Dispatcher:
 
     def take_out(self, name: str) -> Lane | None:
         """Forget a sink's lane, and return it; `end` it."""
+        self._seating.soon()
         return self._lanes.pop(name, None)
 
     async def failed(self) -> BaseException:
@@ -80,8 +100,11 @@ class Dispatcher:
         return await asyncio.shield(self._failed)
 
     async def stop(self) -> None:
-        """End all lanes."""
-        await self.end(list(self._tasks))
+        """End all lanes. What is begun was counted: others need not wait for its end."""
+        lanes = list(self._tasks)
+        for lane in lanes:
+            lane.stop()
+        await asyncio.gather(self._seating.leave(), self.end(lanes))
 
     async def end(self, lanes: Collection[Lane], *, patience: timedelta = timedelta(0)) -> None:
         """Let lanes finish within the drain time, or `patience` if that is longer; interrupt and give back what has
@@ -101,6 +124,7 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _run(self, lane: Lane) -> None:
+        self._seating.soon()
         if lane.name in self._wishes:
             lane.obey(self._wishes[lane.name])
         task = asyncio.create_task(lane.run(), name=f"lane-{lane.name}")

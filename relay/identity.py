@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from datetime import datetime
+from socket import gethostname
 
 _DICE = 20
 """Random digits of an id."""
@@ -12,6 +14,7 @@ _ROLLS = 256
 """Ids for which the system is asked at once: it takes it longer to be asked than to answer."""
 _rolled: list[str] = []
 os.register_at_fork(after_in_child=_rolled.clear)  # else parent and child would give the same ids
+_LONGEST_NAME = 40
 
 
 def new_event_id(now: datetime) -> str:
@@ -36,5 +39,7 @@ def _roll() -> str:
 
 
 def new_owner() -> str:
-    """The name under which one opened store holds leases: of nobody else, not even of its own successor."""
-    return secrets.token_hex(8)
+    """The name under which one opened store holds leases: of nobody else, not even of its own successor. It begins with
+    the machine's, for people."""
+    machine = re.sub(r"[^0-9A-Za-z.-]", "-", gethostname())[:_LONGEST_NAME]
+    return f"{machine}-{secrets.token_hex(6)}"

@@ -40,6 +40,19 @@ class Pace:
             self._refill(now)
             self._tokens -= count
 
+    def inherit(self, alone: float, now: float) -> None:
+        """Go on where somebody else has kept to the same rate until so many seconds ago, and may have used up all."""
+        if self._per_second is not None:
+            self._refill(now)
+            self._tokens = min(self._tokens, alone * self._per_second)
+
+    def saved(self, now: float) -> float:
+        """The seconds that it takes to save up as much as there is now."""
+        if self._per_second is None:
+            return 0.0
+        self._refill(now)
+        return max(0.0, self._tokens) / self._per_second
+
     def wait(self, now: float) -> float:
         """Seconds until one more may go."""
         if self._per_second is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from relay.records import (
     Checkpoint,
     DeliveryRecord,
     EventRecord,
+    Grant,
     Health,
     Redelivered,
     SinkRecord,
@@ -42,7 +43,20 @@ class Clock(Protocol):
         """Aware, in UTC: what people and receivers are told. May jump; durations are measured by the event loop."""
 
     def steady(self) -> datetime:
-        """What due times and leases go by: never back within a process, and never behind `now`. It jumps forward."""
+        """What due times and leases go by: never back within a process, and never behind `now`. It jumps forward. Once
+        it was corrected it goes by the store's clock instead, whatever `now` does."""
+
+    def stamp(self) -> datetime:
+        """The moment to write down for what happens now: `now`, but never ahead of `steady`, so that no node has to
+        wait until it comes due."""
+
+    def correct(self, by: timedelta) -> None:
+        """The store's clock, which all nodes go by, is so far ahead of `steady`: go by that one from now on."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it jumped, goes by the store's clock, and was not compared with that since: the machine may have
+        slept, and everything that was leased may be somebody else's."""
 
     def age(self, since: datetime) -> timedelta:
         """How much time has passed since that moment; what the clock has skipped, as far as is known, has not."""
@@ -125,13 +139,19 @@ class Intake(Protocol):
 class Outbox(Protocol):
     """The half of the store that the lanes use."""
 
+    @property
+    def tenure(self) -> int | None:
+        """A number that is another one where somebody else may have taken over what was claimed under it; None: just
+        now it may be so, and nothing is to be begun."""
+
     async def claim(
-        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:
         """Lease up to `limit` deliveries that are due, oldest first; nobody else gets them before `now + lease`.
 
         Where more are due, `newest` of them are those that came due last, so that these need not wait until all the
-        others have gone. Replays are taken when nothing else is due.
+        others have gone. Replays are taken when nothing else is due. With `seat`, nothing is leased unless the seat of
+        this place is ours in the same moment (see `Switchboard.take_seats`).
         """
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
@@ -145,13 +165,26 @@ class Outbox(Protocol):
 
 
 class Switchboard(Protocol):
-    """Where people say what they want of sinks, and lanes say how their sinks are; neither waits for the other."""
+    """Where people say what they want of sinks, and lanes say how their sinks are; neither waits for the other. And
+    where nodes agree on who posts to a place that may be posted to only so often."""
 
     async def wishes(self) -> Mapping[str, Wish]:
         """What people want, by sink; a sink of which nobody ever said anything is not there."""
 
     async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
-        """Keep what the sink's lane says of it, for those who ask from outside."""
+        """Keep what the sink's lane says of it, for those who ask from outside; where there are several nodes, what
+        each says."""
+
+    async def withdraw(self, sink: str) -> None:
+        """This node says no more of the sink: another one delivers to it. Where there is but one, its last word
+        stands."""
+
+    async def take_seats(self, places: Collection[str]) -> Mapping[str, Grant]:
+        """Have the seats of these places, as far as no other node has them now; which are ours. It is done again about
+        every second, else they fall to others by the store's clock."""
+
+    async def leave_seats(self, unused: Mapping[str, timedelta]) -> None:
+        """Let go of these seats, as if for so long nobody had made use of each."""
 
 
 class Ledger(Protocol):
@@ -310,6 +343,9 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
         """Give back the leases of the one who opened the store under this name, and who is gone for certain; how many
         there were."""
 
+    async def shared_time(self) -> datetime | None:
+        """What time it is by the one clock that all nodes share; None where they share the machine's."""
+
     def wake(self, sink: str) -> None:
         """End the sink's `wait`: another process has written something that may have come due."""
 
@@ -332,6 +368,10 @@ class Store(Intake, Outbox, Switchboard, Ledger, Operator, Protocol):
 
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """Call the listener in the event loop with the seconds that each commit took."""
+
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """Call the listener in the event loop with how many leases of a process that is gone were given back, where
+        that is found out while this one works."""
 
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """Call the listener in the event loop with how each checkpoint ended, where there are any."""

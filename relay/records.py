@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -95,6 +95,21 @@ class SinkRecord:
     detail: str = ""
     since: datetime | None = None
     wish: Wish | None = None
+    nodes: Sequence[str] = ()
+    """The nodes that are at work and say so, where there may be several; of a sink with a limit, the one that has its
+    seat."""
+    others: int = 0
+    """How many nodes say something better of it."""
+
+
+@value
+class Grant:
+    """A seat that is ours: the right to post to a place whose limit holds over all nodes."""
+
+    alone: timedelta | None = None
+    """For how long no other node had it when it was asked for; None: as far as anybody knows, none ever had."""
+    lasts: timedelta | None = None
+    """For how long it stays ours, from the moment at which it was asked for; None: for as long as the store is open."""
 
 
 @value

@@ -58,9 +58,11 @@ class Program:
 
     name: str
     package: str
-    """Debian's; it holds `/usr/bin/<name>`."""
+    """Debian's; it holds `/usr/bin/<name>`, or the like."""
     hint: str
     """How else to get it."""
+    inside: str = "usr/bin"
+    """Where it is in the package, and in a system that has it."""
     libraries: Sequence[str] = ()
     """Packages of shared libraries that it needs and that not every machine has."""
 
@@ -71,11 +73,11 @@ class Program:
     @property
     def _unpacked(self) -> Path:
         """What is started: the program, by a script if it has libraries of its own."""
-        return self._folder / (f"{self.name}.sh" if self.libraries else f"usr/bin/{self.name}")
+        return self._folder / (f"{self.name}.sh" if self.libraries else f"{self.inside}/{self.name}")
 
     def find(self) -> Path:
         """Where it is; raises NoProgram."""
-        found = shutil.which(self.name)
+        found = shutil.which(self.name) or shutil.which(self.name, path=f"/{self.inside}")
         if found is not None:
             return Path(found)
         if self._unpacked.exists():
@@ -96,7 +98,7 @@ class Program:
 
     def _write_script(self) -> None:
         places = ":".join(str(folder) for folder in (self._folder / "usr" / "lib").glob("*-linux-*"))
-        program = self._folder / "usr" / "bin" / self.name
+        program = self._folder / self.inside / self.name
         self._unpacked.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{places}" exec "{program}" "$@"\n')
         self._unpacked.chmod(0o755)
 

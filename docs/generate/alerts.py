@@ -45,6 +45,8 @@ def _plain(text: str) -> str:
         ("{{ $labels.state }}", "*state*"),
         ("{{ $labels.reason }}", "*reason*"),
         ("{{ $labels.kind }}", "*kind*"),
+        ("{{ $labels.instance }}", "*instance*"),
+        ("{{ $labels.cluster }}", "*cluster*"),
         ("{{ $value | humanizeDuration }}", "*so long*"),
         ("{{ $value | humanize1024 }}", "*so many* "),
         ("{{ $value }}", "*so many*"),

@@ -57,8 +57,9 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
     A state is `open`; `broken`: it fails, and is tried again soon; `paused`: by hand, or because nothing reaches it
     until somebody mends it; `disabled` in relay.yaml; `removed` from it, shown while something of the sink is left;
     or `unknown`, while no relay has run it. It is what the relay that ran last said of it, and for how long that has
-    been so. Oldest is the age of what has waited longest; a replay counts from its own time. Pace is how many
-    deliveries were settled over the last minute, by a sample.
+    been so; of several nodes on one store, the worst that one of them says, and how many do. Oldest is the age of what
+    has waited longest; a replay counts from its own time. Pace is how many deliveries were settled over the last
+    minute, by a sample. At is the node that says so: of a sink with a `rate`, the only one that delivers to it.
 
     \b
     Examples:
@@ -85,7 +86,8 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
         "dead",
     )
     rows = [_row(each, paces, now) for each in found]
-    columns = ("sink", "type", "state", "for", *numbers)
+    several = len({node for each in found for node in each.record.nodes}) > 1
+    columns = ("sink", "type", "state", "for", *numbers, *(["at"] if several else []))
     cells = [tuple(row[column] for column in columns) for row in rows]
     print_table(columns, cells, whole=("state", "for", *numbers), right=("for", *numbers), notes=advice)
 
@@ -178,6 +180,8 @@ def _is_worth_a_line(each: Standing) -> bool:
 def _row(each: Standing, paces: Mapping[str, float], now: datetime) -> Mapping[str, str | Text]:
     record = each.record
     state = f"{each.state} by hand" if each.by_hand and each.state == "paused" else each.state
+    if record.others and not each.by_hand:  # nodes may differ: it may be the network of one
+        state += f" on {len(record.nodes)} of {len(record.nodes) + record.others}"
     pace = paces.get(record.sink)
     return {
         "sink": record.sink,
@@ -189,6 +193,7 @@ def _row(each: Standing, paces: Mapping[str, float], now: datetime) -> Mapping[s
         "oldest": "" if record.oldest is None else age(now - record.oldest),
         "pace": "" if pace is None else _pace(pace),
         "dead": Text(str(record.dead), "red" if record.dead else ""),
+        "at": record.nodes[0] if len(record.nodes) == 1 else f"{len(record.nodes)} nodes" if record.nodes else "",
     }
 
 
@@ -236,6 +241,8 @@ def _json(each: Standing, paces: Mapping[str, float], advice: str) -> dict[str, 
         "since": each.since,
         "reason": record.reason,
         "detail": record.detail,
+        "nodes": list(record.nodes),
+        "other_nodes": record.others,
         "pending": record.pending,
         "replays": record.replays,
         "oldest": record.oldest,

@@ -8,7 +8,8 @@ from time import monotonic
 
 import click
 
-from relay.commands.output import err, json_option, out, print_json
+from relay.commands.consoles import err, out
+from relay.commands.output import json_option, print_json
 from relay.commands.output import run as run_async
 from relay.stores import open_copy, open_origin, unfit
 from relay.stores.copying import copy as copy_all

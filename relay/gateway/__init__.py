@@ -148,7 +148,7 @@ class Gateway:
             signature = dyte.verify(body, signatures, source.keys.current())
             if signature is None:
                 return refusal
-        now = self._clock.now()
+        now = self._clock.stamp()
         event = dyte.parse(
             event_id=new_event_id(now),
             source=source.name,

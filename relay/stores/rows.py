@@ -34,6 +34,10 @@ DELIVERY_COLUMNS = (
 )
 
 
+_BADNESS = (GateState.PAUSED, GateState.BROKEN, GateState.OPEN)
+"""The worst first: what waits for a person comes before what may pass by itself."""
+
+
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970, exactly: a float of seconds would be off by one now and then."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
@@ -160,15 +164,30 @@ def wishes(rows: Iterable[Row]) -> dict[str, Wish]:
     return {sink: Wish(paused=bool(paused), at=from_micros(at)) for sink, paused, at in rows}
 
 
+def worst(last: Iterable[Row], living: Iterable[Row]) -> Sequence[Row]:
+    """What is shown of each sink, in rows for `sink_records`: the worst that living nodes say, and where none says
+    anything the last word of all. Rows of sink, state, reason, detail, since, and of those who live the node."""
+    said: dict[str, list[Row]] = {}
+    for row in living:
+        said.setdefault(row[0], []).append(row)
+    chosen = {row[0]: (*row[:5], (), 0) for row in last}
+    for sink, words in said.items():
+        one = min(words, key=lambda row: _BADNESS.index(row[1]))
+        nodes = tuple(row[5] for row in words if row[1] == one[1])
+        chosen[sink] = (*one[:5], nodes, len(words) - len(nodes))
+    return list(chosen.values())
+
+
 def sink_records(
     waiting: Mapping[str, SinkRecord], dead: Mapping[str, int], wishes: Mapping[str, Wish], reports: Iterable[Row]
 ) -> Sequence[SinkRecord]:
-    """All that is known of any sink; the reports are rows of sink, state, reason, detail, since."""
+    """All that is known of any sink; the reports are rows of sink, state, reason, detail, since, the nodes that say so
+    and how many say something better."""
     reported = {row[0]: row[1:] for row in reports}
     records = []
     for sink in sorted({*waiting, *dead, *wishes, *reported}):
         backlog = waiting.get(sink, SinkRecord(sink=sink))
-        state, reason, detail, since = reported.get(sink, (None, "", "", None))
+        state, reason, detail, since, nodes, others = reported.get(sink, (None, "", "", None, (), 0))
         records.append(
             SinkRecord(
                 sink=sink,
@@ -181,6 +200,8 @@ def sink_records(
                 detail=detail,
                 since=moment_or_none(since),
                 wish=wishes.get(sink),
+                nodes=nodes,
+                others=others,
             )
         )
     return records

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter as Multiset
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -107,7 +108,7 @@ class Telemetry:
         self._checkpoints = self._counter("checkpoints", "Times that the store's log was to be moved", "result")
         for result in Checkpoint:
             self._checkpoints.labels(result)
-        self._clock_jumps = self._counter("clock_jumps", "Times that the wall clock was set while the relay ran")
+        self._share()
         self._forward = self._counter("brought_forward", "Deliveries that no honest wait would keep so long", "sink")
         self._log_dropped = self._counter("log_dropped", "Log lines that were dropped because nobody read the log")
         self._key_age = self._gauge("key_age_seconds", "Since the source's public key was last fetched", "source")
@@ -122,6 +123,12 @@ class Telemetry:
         self._backlog_sinks: set[str] = set()
         self._closed_sinks: set[str] = set()
         self._refusals = OncePerSecond()
+
+    def _share(self) -> None:
+        """What matters most where several nodes share a store."""
+        self._sink_seat = self._gauge("sink_seat", "1 where the sink's limit is kept now, 0 on all other nodes", "sink")
+        self._clock_offset = self._gauge("clock_offset_seconds", "How far this clock is ahead of the store's")
+        self._clock_jumps = self._counter("clock_jumps", "Times that the wall clock was set while the relay ran")
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
@@ -243,10 +250,12 @@ class Telemetry:
             self._recovered.inc(count)
             log.warning("deliveries.recovered", extra={"count": count})
 
-    def sink_state(self, sink: str, state: GateState, failure: Failure | None = None) -> None:
-        """A sink's gate opened or closed."""
+    def sink_state(self, sink: str, state: GateState | None, failure: Failure | None = None) -> None:
+        """A sink's gate opened or closed; None: another node delivers to it, and knows."""
         for each in GateState:
             self._sink_state.labels(sink, each).set(each is state)
+        if state is None:
+            return
         if failure is not None:
             self._closed_sinks.add(sink)
             context = {"sink": sink, "state": state, "reason": failure.reason, "detail": failure.detail}
@@ -255,6 +264,15 @@ class Telemetry:
         elif sink in self._closed_sinks:
             self._closed_sinks.discard(sink)
             log.warning("sink.opened", extra={"sink": sink})
+
+    def sink_seat(self, sink: str, *, ours: bool) -> None:
+        """Whether this node keeps the sink's limit, of a sink that has one."""
+        self._sink_seat.labels(sink).set(ours)
+
+    def sink_unlimited(self, sink: str) -> None:
+        """The sink has no limit that one node would have to keep."""
+        with suppress(KeyError):
+            self._sink_seat.remove(sink)
 
     def sink_throttled(self, sink: str, seconds: float) -> None:
         """A sink asked to be left alone for so much longer (Retry-After)."""
@@ -311,6 +329,18 @@ class Telemetry:
         self._clock_jumps.inc()
         log.warning("clock.jumped", extra={"seconds": round(by.total_seconds(), 3)})
 
+    def clock_compared(self, ahead: timedelta) -> None:
+        """The wall clock is so far ahead of the store's."""
+        self._clock_offset.set(ahead.total_seconds())
+
+    def clock_off(self, ahead: timedelta) -> None:
+        """It is further off than it should be."""
+        log.warning("clock.off", extra={"seconds": round(ahead.total_seconds(), 3)})
+
+    def clock_right(self) -> None:
+        """It is right again."""
+        log.warning("clock.right")
+
     def brought_forward(self, sink: str, count: int) -> None:
         """So many deliveries were due later than any wait explains, and come due sooner now."""
         self._forward.labels(sink).inc(count)
@@ -334,6 +364,7 @@ class Telemetry:
         """The configuration has this sink no more, or disables it; its backlog stays and is counted."""
         for each in GateState:
             self._sink_state.remove(sink, each)
+        self.sink_unlimited(sink)
 
     def config_refused(self, problem: str) -> None:
         """A new configuration was refused; the old one stays in force."""

@@ -20,7 +20,7 @@ Snapshot: TypeAlias = Mapping[tuple[str, str, str], Values]
 _FROM_ONE = {"relay_clock_jumps", "relay_config_reloads", "relay_checkpoints"}
 """Counters of what happens to all processes at once, or is done by one for all."""
 _SUM = {"relay_inflight", "relay_open_connections"}
-_HIGHEST = {"relay_key_age_seconds", "relay_sink_state", "relay_drift_places"}
+_HIGHEST = {"relay_key_age_seconds", "relay_sink_state", "relay_sink_seat", "relay_drift_places"}
 _LOWEST = {"relay_store_writable"}
 """Gauges of which the workers know something; all others are the supervisor's own."""
 

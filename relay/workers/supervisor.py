@@ -27,6 +27,7 @@ from relay.share import deal, lanes_of
 from relay.stores import open_store
 from relay.telemetry import Telemetry
 from relay.telemetry.sums import Snapshot, Sums
+from relay.timekeeping import Timekeeping
 from relay.workers.bells import pair
 from relay.workers.channel import Apply, Begin
 from relay.workers.crew import Crew
@@ -83,12 +84,15 @@ class Supervisor(Lifetime):
         self._stack.push_async_callback(self.store.close)
         self.store.on_commit(self.telemetry.commit_took)
         self.store.on_checkpoint(self.telemetry.checkpointed)
+        self.store.on_recover(self.telemetry.recovered)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._stack.push_async_callback(session.close)
         self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)
         self._take(config)
         self.telemetry.config_applied(config.hash)
-        self.telemetry.recovered(await recover(self.store, self._clock))
+        self._timekeeping = Timekeeping(self.store, clock=self._clock, telemetry=self.telemetry)
+        self.telemetry.recovered(await recover(self.store, self._clock, self._timekeeping))
+        self._watch(self._timekeeping.run(), "timekeeping")
         self._watch(self.store.failed(), "store")
         await self._answer_monitoring(config)
         housekeeping = Housekeeping(self.store, config=lambda: self.config, clock=self._clock, telemetry=self.telemetry)
@@ -142,7 +146,7 @@ class Supervisor(Lifetime):
         self._sums.bury(last)
         for _ in range(_RELEASE_TRIES):
             try:
-                self.telemetry.recovered(await self.store.release(owner, now=self._clock.now()))
+                self.telemetry.recovered(await self.store.release(owner, now=self._clock.stamp()))
             except StoreUnavailable as error:
                 self.telemetry.store_failed(error.kind, str(error))
                 await asyncio.sleep(_RELEASE_PAUSE)

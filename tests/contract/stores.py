@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from relay.ports import Store
 from relay.stores import open_store
-from tests.contract import postgres
+from tests.contract.postgres import postgres
 
 OpenStore: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Store]]
 """Opens the store that belongs to a folder: a second time the same one, with what is in it."""
@@ -24,4 +24,4 @@ async def sqlite(folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-STORES: Mapping[str, OpenStore] = {"sqlite": sqlite} | ({"postgres": postgres.postgres} if postgres.is_there() else {})
+STORES: Mapping[str, OpenStore] = {"sqlite": sqlite, "postgres": postgres}

@@ -75,8 +75,6 @@ async def test_nothing_is_copied_into_what_is_in_use(tmp_path: Path, kind: str) 
 
 async def test_a_relay_that_begins_to_work_on_a_database_meanwhile_is_noticed(tmp_path: Path) -> None:
     """Its lock would keep it away from a file."""
-    if "postgres" not in STORES:
-        pytest.skip("RELAY_TEST_POSTGRES names no server")
     source, target = await url_of("postgres", tmp_path / "origin"), await url_of("sqlite", tmp_path / "into")
     await fill(source)
     reading, writing = await open_origin(source), await open_copy(target)

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from relay.model import Acceptance, Admission, Delivered, Delivery
+from relay.ports import Store
 from relay.routing import RouteTable
 from relay.stores.migrations import Migration
-from relay.stores.postgres import schema
+from relay.stores.postgres import PostgresStore, schema
 from relay.stores.sqlite import SqliteStore, connection, outbox
 from tests.crash.patching import rewrite, wrap
 
@@ -26,18 +27,19 @@ def _answer_before_commit() -> None:
     kept: set[asyncio.Task[Acceptance]] = set()
 
     def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
-        async def write(store: SqliteStore, admission: Admission) -> Acceptance:
+        async def write(store: Store, admission: Admission) -> Acceptance:
             await asyncio.sleep(_HEAD_START)
             written: Acceptance = await original(store, admission)
             return written
 
-        async def accept(store: SqliteStore, admission: Admission) -> Acceptance:
+        async def accept(store: Store, admission: Admission) -> Acceptance:
             kept.add(asyncio.create_task(write(store, admission)))
             return Acceptance(event_id=admission.event.id)
 
         return accept
 
-    wrap(SqliteStore, "accept", wrapper)
+    for store in (SqliteStore, PostgresStore):
+        wrap(store, "accept", wrapper)
 
 
 def _no_unique_mark() -> None:

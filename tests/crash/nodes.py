@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from tests.crash.doomed import Plan
 from tests.crash.harness import CHECK_EVERY, KILL_EARLY, LIFE
 from tests.crash.history import History
 from tests.crash.process import RelayProcess
@@ -24,7 +26,8 @@ _MANY = 1_000_000
 class Nodes:
     """The relays of one run."""
 
-    def __init__(self, at: Stage, count: int, rng: Random) -> None:
+    def __init__(self, at: Stage, count: int, rng: Random, plan: Plan) -> None:
+        self._plan = plan
         self._at = at
         self._rng = rng
         self._nodes: list[RelayProcess | None] = [None] * count
@@ -33,7 +36,7 @@ class Nodes:
         """Start those that are not there, and let the senders at all of them."""
         for number, node in enumerate(self._nodes):
             if node is None:
-                self._nodes[number] = await self._at.start(WHOLE, node=number)
+                self._nodes[number] = await self._at.start(self._plan, node=number)
         await self.meet()
 
     async def meet(self) -> None:
@@ -54,7 +57,7 @@ class Nodes:
         """Start one that is not there; some are killed before they have begun."""
         gone = [number for number, node in enumerate(self._nodes) if node is None]
         number = self._rng.choice(gone)
-        self._nodes[number] = await self._at.start(WHOLE, node=number)
+        self._nodes[number] = await self._at.start(self._plan, node=number)
         if self._rng.random() < KILL_EARLY:
             await asyncio.sleep(self._rng.uniform(0.0, 0.1))
             await self._kill(number)
@@ -81,6 +84,7 @@ async def run_nodes(
     kills: int = _MANY,
     seconds: float = float("inf"),
     life: int = LIFE,
+    broken: str = "",
     told: Callable[[History, list[str]], None] = lambda *_: None,
 ) -> tuple[History, list[str]]:
     """Kill so many times, or for so long, one of the nodes while the others go on; what happened, and what is wrong.
@@ -91,7 +95,7 @@ async def run_nodes(
     rng, found, end = Random(seed), list[str](), time.monotonic() + seconds
     async with stage(folder, rng, book=book, nodes=nodes) as at:
         at.keep_pace()
-        crew = Nodes(at, nodes, rng)
+        crew = Nodes(at, nodes, rng, replace(WHOLE, broken=broken))
         check_at = CHECK_EVERY
         try:
             while not found and at.history.kills < kills and time.monotonic() < end:

@@ -1,8 +1,9 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that stands still until a test moves it, and one that runs, from a day of its own."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from relay.clock import SystemClock
 
@@ -27,3 +28,11 @@ class FakeClock(SystemClock):
     def set(self, to: datetime) -> None:
         """Set it, while no time passes."""
         self._shown = to
+
+
+class RunningClock(SystemClock):
+    """A `Clock` that runs on from when the events of the tests came in, whatever today's date is."""
+
+    def __init__(self, began: datetime = datetime(2026, 11, 23, 12, tzinfo=UTC)) -> None:
+        since = monotonic()
+        super().__init__(wall=lambda: began + timedelta(seconds=monotonic() - since))

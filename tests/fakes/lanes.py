@@ -16,10 +16,13 @@ from relay.model import Admission
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Sink
-from relay.records import DeliveryRecord
+from relay.records import DeliveryRecord, Grant
+from relay.seat import Seat
+from relay.seating import Seating
 from relay.stores.sqlite import SqliteStore
 from relay.telemetry import Telemetry
 from tests.fakes.clock import FakeClock
+from tests.fakes.hall import Hall
 from tests.fakes.outbox import WatchedOutbox
 from tests.running import Samples, samples
 
@@ -38,12 +41,16 @@ class Rig:
 
     def lane(self, sink: Sink, name: str = "crm", *, pace: Pace | None = None, **options: Any) -> Lane:
         chosen = LaneOptions(**options)
+        pace = pace or Pace(chosen.rate)
+        seat = Seat(name, pace)
+        seat.granted(Grant(), asked=0.0, now=0.0)
         return Lane(
             name,
             sink,
             chosen,
             self.outbox,
-            pace=pace or Pace(chosen.rate),
+            pace=pace,
+            seat=seat,
             telemetry=self.telemetry,
             clock=self.clock,
             rng=Random(7),
@@ -75,9 +82,11 @@ async def rigged(folder: Path, clock: Clock | None = None) -> AsyncIterator[Rig]
 
 
 @asynccontextmanager
-async def started(*lanes: Lane, drain: float = 5.0) -> AsyncIterator[Dispatcher]:
+async def started(*lanes: Lane, drain: float = 5.0, seating: Seating | None = None) -> AsyncIterator[Dispatcher]:
     """The lanes at work; at the end they are stopped, and none may have died."""
-    dispatcher = Dispatcher(lanes, drain=timedelta(seconds=drain))
+    clock = lanes[0]._clock
+    nobody_else = Seating(Hall(FakeClock()).node("only"), clock=clock, telemetry=Telemetry())
+    dispatcher = Dispatcher(lanes, drain=timedelta(seconds=drain), seating=seating or nobody_else)
     dispatcher.start()
     tasks = list(dispatcher._tasks.values())
     try:

@@ -51,12 +51,16 @@ class WatchedOutbox:
         await self.until(lambda: len(self.settled) >= count)
         return self.settled
 
+    @property
+    def tenure(self) -> int | None:
+        return self._behind.tenure
+
     async def claim(
-        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:
         self.claims += 1
         await self._perhaps_refuse(fail=self.claims_fail)
-        claimed = await self._behind.claim(sink, limit=limit, newest=newest, now=now, lease=lease)
+        claimed = await self._behind.claim(sink, limit=limit, newest=newest, now=now, lease=lease, seat=seat)
         self.leased += len(claimed)
         self.most_leased = max(self.most_leased, self.leased)
         await self._tell()

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests import postgres
 from tests.crash.history import Arrival, History, digest_of, problems
 from tests.crash.receiver import Served, serving
 from tests.crash.senders import Senders, sending
@@ -117,6 +118,15 @@ class Cluster:
         seen = self.history.arrived[sink]
         return await self._reached(count - len(seen), lambda: len(seen), f"more arrivals at {sink}")
 
+    async def waiting_for_a_lock(self) -> None:
+        """Return when somebody waits until a table is his own."""
+
+        async def waits() -> bool:
+            query = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation' AND NOT granted"
+            return bool(await postgres.fetch(self._book.url, query))
+
+        await until(waits, "lock that somebody waits for", timeout=SOON)
+
     async def is_ready(self, name: str, *, status: int = 200) -> None:
         """Return when the node says so: 200 if it is, 503 if not."""
 
@@ -184,3 +194,9 @@ async def answered_in_time(relay: Relay) -> bool:
     metrics = await relay.metrics()
     in_time = metrics['relay_ack_seconds_bucket{le="2.5",source="dyte"}']
     return in_time == metrics['relay_ack_seconds_count{source="dyte"}'] > 0
+
+
+async def failures(relay: Relay) -> set[str]:
+    """The kinds of trouble that a node has had with the store."""
+    errors = {name: count for name, count in (await relay.metrics()).items() if name.startswith("relay_store_errors")}
+    return {name.split('"')[1] for name, count in errors.items() if count and "_total{" in name}

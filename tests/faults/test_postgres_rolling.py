@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relay.stores import open_store
 from relay.stores.migrations import Migration, migrations
 from relay.stores.postgres import schema
 from tests import postgres
 from tests.commands import invoke
-from tests.faults.cluster import Cluster, cluster
+from tests.faults.cluster import Cluster, cluster, failures
 from tests.running import Relay, payload, until
 
 HARMLESS = """-- oldest relay schema that may go on with it: 1
@@ -36,6 +39,17 @@ def _newer(kind: str) -> list[Migration]:
     return [*steps, Migration(number=len(steps) + 1, sql=HARMLESS)]
 
 
+async def test_nodes_that_start_together_on_an_empty_database_all_start() -> None:
+    async def start(url: str, after: float) -> None:
+        await asyncio.sleep(after)
+        await (await open_store(url)).close()
+
+    for _ in range(4):
+        async with postgres.database() as url, asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(start(url, 0.002 * number))
+
+
 async def test_a_newer_node_migrates_under_older_ones_that_go_on(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,13 +63,32 @@ async def test_a_newer_node_migrates_under_older_ones_that_go_on(
                 await _read_everything(here.nodes["old"])
                 async with here.node("newest"):
                     await _each_takes_events(here)
+                assert await failures(here.nodes["old"]) <= {"busy"}, "it waits for a lock, and that is all"
         [(number,)] = await postgres.fetch(url, "SELECT max(number) FROM relay.schema")
         assert number == len(migrations("postgres")) + 1
         async with here.node("old again"):
             await _each_takes_events(here)
         await here.drained()
         assert await here.problems(interrupted=0) == []
-        assert sum(each.busy for each in here.history.sent) == 0
+
+
+async def test_a_migration_that_has_to_wait_for_somebody_lets_the_relays_go_on(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a table has all others wait behind him."""
+    async with cluster(tmp_path, url, nodes={"old": None}) as here, AsyncExitStack() as stack:
+        await here.acknowledged(20)
+        async with postgres.connected(url) as other:
+            await other.execute("BEGIN; SELECT count(*) FROM relay.delivery")
+            monkeypatch.setattr(schema, "migrations", _newer)
+            starting = asyncio.create_task(stack.enter_async_context(here.node("new")))
+            await here.waiting_for_a_lock()
+            await here.acknowledged(100)
+            assert not starting.done()
+        await starting
+        await _each_takes_events(here)
+        await here.drained()
+        assert await here.problems(interrupted=0) == []
 
 
 async def _each_takes_events(here: Cluster) -> None:

@@ -18,7 +18,6 @@ from relay.stores.postgres.connection import connect
 from relay.stores.postgres.server import parse
 from relay.stores.sqlite import connection
 from tests.commands import as_json, done, invoke, opened
-from tests.contract.postgres import is_there
 from tests.fakes.admissions import admission
 from tests.running import write_config
 from tests.scale.seed import Seeded, seed
@@ -87,7 +86,6 @@ async def test_that_older_relays_must_end_is_told(tmp_path: Path, monkeypatch: p
     assert "relays that know less than schema 3 cannot work with it: end them first" in looked.stdout
 
 
-@pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 @pytest.mark.usefixtures("each_store")
 @pytest.mark.parametrize("each_store", ["postgres"], indirect=True)
 async def test_a_relay_that_may_create_nothing_starts_on_what_is_there(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from relay.cli import main
 from relay.stores import open_store
-from tests.contract.postgres import database_of, is_there
+from tests.contract.postgres import database_of
 from tests.contract.stores import STORES
 from tests.fakes.admissions import admission
 from tests.scale.seed import Seeded, seed
@@ -113,7 +113,6 @@ async def killed(steps: int, *arguments: str) -> int:
     return await process.wait()
 
 
-@pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_killed_in_the_middle_and_run_again_it_loses_and_doubles_nothing(tmp_path: Path, kind: str) -> None:
     origin, into = await seeded(tmp_path), await target(kind, tmp_path)

@@ -15,6 +15,7 @@ from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.lane import Lane
 from relay.model import Delivery, GateState, Reason, Retry
 from tests.fakes.admissions import NOON, admission
+from tests.fakes.clock import RunningClock
 from tests.fakes.lanes import QUICK, Rig, rigged, started
 from tests.fakes.loop_time import turns
 from tests.fakes.sink import Hang, ScriptedSink, Step
@@ -45,8 +46,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Rig]:
-    """The system's clock: what is retried a millisecond later comes."""
-    async with rigged(tmp_path, SystemClock()) as made:
+    """A clock that runs: what is retried a millisecond later comes."""
+    async with rigged(tmp_path, RunningClock()) as made:
         yield made
 
 

@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from relay import lane as lanes
-from relay.clock import SystemClock
 from relay.errors import Unavailable
 from relay.gate import BREAKER_FAILURES
 from relay.model import Delivery, GateState, Reason, Wish
 from tests.fakes.admissions import NOON, admission
+from tests.fakes.clock import RunningClock
 from tests.fakes.lanes import QUICK, Rig, rigged, started
 from tests.fakes.loop_time import LoopTime, turns
 from tests.fakes.sink import Hang, ScriptedSink, Step
@@ -174,7 +174,7 @@ async def test_meetings_keep_their_order_while_a_backlog_goes(tmp_path: Path) ->
     def choose(delivery: Delivery) -> Step:
         return down() if delivery.attempt == 1 and rng.random() < 0.1 else "200"
 
-    async with rigged(tmp_path, SystemClock()) as rig:
+    async with rigged(tmp_path, RunningClock()) as rig:
         given = [f"meeting {rng.randrange(60)}" for _ in range(300)]
         await rig.accept(*(admission("crm", order_key=meeting, meeting=meeting) for meeting in given))
         sink = ScriptedSink(choose=choose)

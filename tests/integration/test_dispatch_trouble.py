@@ -12,6 +12,7 @@ import pytest
 from relay import lane as lanes
 from relay.clock import SystemClock
 from relay.errors import Misconfigured
+from relay.lane import results
 from relay.model import Reason
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.lanes import Rig, rigged, started
@@ -152,7 +153,7 @@ async def test_a_store_that_takes_no_results_is_not_asked_for_ever_more(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk may allow claims and refuse results; what waits for it must not grow with the backlog."""
-    monkeypatch.setattr(lanes, "_MOST_UNSETTLED", 10)
+    monkeypatch.setattr(results, "MOST", 10)
     await rig.accept(*(admission("crm") for _ in range(60)))
     rig.outbox.settles_fail = True
     sink = ScriptedSink()

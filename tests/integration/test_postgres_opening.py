@@ -13,13 +13,12 @@ import pytest
 from relay.errors import StartError, StoreUnusable
 from relay.stores import open_store
 from relay.stores.postgres import PostgresStore, pool
-from relay.stores.postgres.connection import Connection, classify, connect
+from relay.stores.postgres.connection import Connection, classify, connect, refusal
 from relay.stores.postgres.pool import Pool
 from relay.stores.postgres.server import parse
-from tests.contract.postgres import database_of, is_there, server_url
+from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON, admission
-
-pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
+from tests.postgres import shared
 
 PASSWORD = "hunter2"
 
@@ -52,7 +51,7 @@ async def test_a_url_that_cannot_be_used_says_why_and_keeps_the_password(url: st
 
 
 async def test_a_database_or_user_that_is_not_there_is_named_and_the_password_is_not() -> None:
-    url = with_password(server_url())
+    url = with_password(shared())
     missing = urlunsplit(urlsplit(url)._replace(path="/nothing_of_the_kind"))
     with pytest.raises(StartError, match=r"nothing_of_the_kind.*createdb --encoding=UTF8") as caught:
         await open_store(missing)
@@ -100,14 +99,14 @@ async def _emptied(folder: Path) -> Connection:
 
 async def test_a_database_that_cannot_hold_all_texts_is_refused() -> None:
     name = "relay_test_sql_ascii"
-    admin = await asyncpg.connect(server_url())
+    admin = await asyncpg.connect(shared())
     try:
         await admin.execute(f"DROP DATABASE IF EXISTS {name}")
         await admin.execute(
-            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'"
         )
         with pytest.raises(StoreUnusable, match="SQL_ASCII; name a database made with `createdb --encoding=UTF8`"):
-            await open_store(urlunsplit(urlsplit(server_url())._replace(path=f"/{name}")))
+            await open_store(urlunsplit(urlsplit(shared())._replace(path=f"/{name}")))
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.close()
@@ -184,3 +183,10 @@ async def test_the_server_is_told_who_is_connected(tmp_path: Path) -> None:
     name = await database.fetchval("SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()")
     database.terminate()
     assert re.match("dyte-relay", name)
+
+
+def test_who_stands_behind_a_pooler_is_told_what_to_write() -> None:
+    refused = asyncpg.ProtocolViolationError("unsupported startup parameter: statement_timeout")
+    told = str(refusal(refused, parse("postgresql://relay:hunter2@127.0.0.1:6432/relay")))
+    assert "behind PgBouncer write `?pool_mode=transaction` at the end of `store`" in told
+    assert PASSWORD not in told

@@ -23,10 +23,9 @@ from relay.stores.postgres.selection import of_type, where
 from relay.stores.postgres.server import parse
 from relay.stores.postgres.texts import stored
 from relay.stores.rows import from_micros
-from tests.contract.postgres import database_of, is_there, server_url
+from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON, admission
-
-pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
+from tests.postgres import shared
 
 ALL = Selection()
 _INSERT = """
@@ -252,14 +251,14 @@ async def test_a_walk_over_much_goes_in_parts(tmp_path: Path, monkeypatch: pytes
 
 async def test_what_is_no_store_is_told() -> None:
     with pytest.raises(StartError, match="`relay serve` creates it"):
-        await open_live(server_url())
+        await open_live(shared())
 
 
 @pytest.fixture(scope="module")
 def fits() -> Iterator[Callable[[str, Sequence[str]], list[bool]]]:
     """Which of these texts fit a pattern, as the store asks for it."""
     with asyncio.Runner() as runner:
-        connection = runner.run(connect(parse(server_url())))
+        connection = runner.run(connect(parse(shared())))
 
         async def ask(pattern: str, values: Sequence[str]) -> list[bool]:
             clause, arguments = where(of_type(pattern), first=2)

@@ -24,10 +24,10 @@ from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from relay.stores.postgres.skipping import Look
 from relay.stores.rows import to_micros
-from tests.contract.postgres import database_of, is_there
+from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON, admission
-
-pytestmark = pytest.mark.skipif(not is_there(), reason="RELAY_TEST_POSTGRES names no server")
+from tests.fakes.loop_time import LoopTime
+from tests.running import until
 
 LEASE = timedelta(seconds=60)
 WINDOW = timedelta(minutes=5)
@@ -217,6 +217,39 @@ async def _heard_of(
     )
     ahead = int((NOON.timestamp() - 1) * 1e6) - await database.fetchval(f"SELECT {CLOCK}")
     return (await nodes.beat(database, who._owner, ahead=ahead)).given_back
+
+
+async def test_it_is_told_that_a_dead_nodes_work_was_given_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (dead, living), bystander(tmp_path) as database:
+        await _begin(dead, living)
+        told: list[int] = []
+        living.on_recover(told.append)
+        living._presence._task = None
+        await living.recover(now=NOON)
+        await database.execute(f"UPDATE relay.node SET since = {CLOCK} - 10000000")
+        await database.execute(f"UPDATE relay.node SET seen_at = {CLOCK} - 9000000 WHERE owner = $1", dead._owner)
+
+        async def given_back() -> bool:
+            return told == [1]
+
+        await until(given_back, "a beat that finds the dead one")
+
+
+async def test_a_node_that_was_frozen_knows_that_others_may_have_what_it_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, 1) as (store,):
+        seen = [store.tenure]  # a tool is no node, and nobody takes it for dead
+        await store.recover(now=NOON)
+        seen.append(store.tenure)
+        LoopTime(monkeypatch)._ahead += 10.0
+        seen.append(store.tenure)
+        assert seen == [0, 0, None]
+
+        async def heard_of() -> bool:
+            return store.tenure == 1
+
+        await until(heard_of, "a beat")
 
 
 async def test_who_leaves_says_so(tmp_path: Path) -> None:
@@ -460,7 +493,7 @@ async def test_what_was_planned_for_an_empty_store_is_good_for_a_full_one(tmp_pa
             await intake.accept_all(database, [intake.Candidate(each) for each in given])
             for sink in ("crm", "ordered"):
                 claimed = await outbox.claim(
-                    database, sink, limit=4, newest=1, now=NOON, lease=LEASE, owner="me", look=Look()
+                    database, sink, limit=4, newest=1, now=NOON, lease=LEASE, owner="me", seat=None, look=Look()
                 )
                 assert len(claimed) == 4
                 await outbox.settle(database, [(each, DONE) for each in claimed], now=NOON)
@@ -475,7 +508,7 @@ async def test_what_vacuum_may_not_remove_is_passed_by_few_claims(tmp_path: Path
 
     async def begin(later: timedelta) -> list[int]:
         claimed = await outbox.claim(
-            database, "crm", limit=8, newest=2, now=NOON + later, lease=LEASE, owner="me", look=look
+            database, "crm", limit=8, newest=2, now=NOON + later, lease=LEASE, owner="me", seat=None, look=look
         )
         return [each.attempt for each in claimed]
 

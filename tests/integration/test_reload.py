@@ -207,3 +207,30 @@ async def test_a_lane_that_ends_tells_nothing_more_of_its_sink(tmp_path: Path) -
             metrics = await relay.metrics()
     assert metrics['relay_sink_state{sink="crm",state="open"}'] == 1
     assert metrics['relay_sink_state{sink="crm",state="paused"}'] == 0
+
+
+async def test_a_sink_that_gets_a_rate_keeps_to_it_and_tells_where(tmp_path: Path) -> None:
+    seat = 'relay_sink_seat{sink="crm"}'
+    limited = file_sink(tmp_path, "crm", rate="1000/s")
+    told = []
+    async with relay_running(tmp_path, sinks={"crm": file_sink(tmp_path, "crm")}) as relay:
+        for sink in (limited, limited | {"enabled": False}, limited, file_sink(tmp_path, "crm")):
+            told.append((await relay.metrics()).get(seat))
+            await relay.app.reload(changed(tmp_path, sinks={"crm": sink}))
+            if sink is limited:
+                await post(relay, f"m-{len(told)}")
+                await relay.drained()
+        told.append((await relay.metrics()).get(seat))
+    assert told == [None, 1, None, 1, None], "a file's one relay has all of them"
+
+
+async def test_a_place_keeps_its_seat_and_its_pace(tmp_path: Path) -> None:
+    """All lanes of a place share one of each: those that are changed and those that are not."""
+    given = {name: file_sink(tmp_path, name, rate="9/s") for name in ("same", "other")}
+    async with relay_running(tmp_path, sinks=given) as relay:
+        before = dict(relay.app.dispatcher.lanes)
+        await relay.app.reload(changed(tmp_path, sinks=given | {"other": file_sink(tmp_path, "other", rate="8/s")}))
+        after = relay.app.dispatcher.lanes
+        assert after["other"] is not before["other"]
+        assert (after["other"].seat, after["other"]._pace) == (before["other"].seat, before["other"]._pace)
+        assert relay.app._assembly._seats["same"] is before["same"].seat

@@ -32,6 +32,8 @@ _NUMBERS = count(1)
 _STARTED: dict[str, Server] = {}
 """By kind, those that this process has started for whoever asks."""
 
+_CREATED: set[str] = set()
+"""The databases that there are."""
 _TEMPLATES: dict[str, str] = {}
 """By the URL of a server, the database on it that has the relay's schema."""
 
@@ -62,12 +64,12 @@ def shared(kind: str | None = None) -> str:
 def close() -> None:
     """End what `shared` has started, and leave nothing on a server that is somebody else's."""
     ours = {server.url() for server in _STARTED.values()}
-    while _TEMPLATES:
-        url, template = _TEMPLATES.popitem()
-        if url not in ours:
-            asyncio.run(drop(template))
+    for url in [url for url in _CREATED if at(url, "postgres") not in ours]:
+        asyncio.run(drop(url))
     while _STARTED:
         _STARTED.popitem()[1].close()
+    _CREATED.clear()
+    _TEMPLATES.clear()
 
 
 @asynccontextmanager
@@ -89,6 +91,7 @@ async def create(url: str, *, schema: bool = False) -> str:
     template = urlsplit(await _template(url)).path[1:] if schema else "template1"
     name = f"test_{os.getpid()}_{next(_NUMBERS)}"
     await execute(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    _CREATED.add(at(url, name))
     return at(url, name)
 
 
@@ -104,6 +107,7 @@ async def _template(url: str) -> str:
 async def drop(url: str) -> None:
     """Drop this database, whoever uses it."""
     await execute(at(url, "postgres"), f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
+    _CREATED.discard(url)
 
 
 def at(url: str, database: str) -> str:

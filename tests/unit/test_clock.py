@@ -136,3 +136,59 @@ def test_whatever_it_does(moves: list[tuple[str, int]], before: int) -> None:
         small = JUMP * len(moves)
         assert clock.age(since) <= timedelta(seconds=passed) + small
         assert clock.age(since - timedelta(seconds=before)) <= timedelta(seconds=passed + before) + small
+
+
+# By the store's clock
+
+
+def test_once_corrected_steady_time_is_the_stores_whatever_the_wall_clock_does() -> None:
+    clock = FakeClock(NOON)
+    clock.correct(-MINUTE)
+    assert (clock.now(), clock.steady()) == (NOON, NOON - MINUTE)
+    clock.advance(hours=1)
+    assert clock.steady() == NOON + HOUR - MINUTE
+    for hours in (5, -9):
+        clock.jump(hours=hours)
+        assert clock.steady() == NOON + HOUR - MINUTE
+
+
+def test_a_small_correction_back_lets_it_stand_still() -> None:
+    clock = FakeClock(NOON)
+    clock.correct(NONE)
+    clock.correct(timedelta(seconds=-3))
+    seen = []
+    for _ in range(4):
+        clock.advance(seconds=1)
+        seen.append(clock.steady() - NOON)
+    assert seen == [NONE, NONE, NONE, timedelta(seconds=1)]
+    clock.correct(timedelta(seconds=-3))
+    clock.correct(timedelta(seconds=2))
+    clock.advance(seconds=1)
+    assert clock.steady() == NOON + timedelta(seconds=4)
+
+
+def test_where_the_stores_clock_was_set_back_it_goes_back_as_that_of_all_nodes() -> None:
+    clock = FakeClock(NOON)
+    clock.correct(NONE)
+    clock.correct(-HOUR)
+    assert clock.steady() == NOON - HOUR
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR, NONE])
+def test_what_is_written_down_for_now_is_due_by_every_nodes_clock(ahead: timedelta) -> None:
+    clock = FakeClock(NOON)
+    clock.correct(-ahead)
+    assert clock.stamp() == min(NOON, NOON - ahead)
+    clock.advance(minutes=1)
+    assert clock.stamp() <= clock.steady()
+
+
+def test_it_is_doubtful_from_a_jump_until_it_is_compared_again() -> None:
+    clock, found = FakeClock(NOON), []
+    for correct in (False, True, False, True):
+        clock.jump(hours=1)
+        clock.now()
+        if correct:
+            clock.correct(NONE)
+        found.append(clock.doubtful)
+    assert found == [False, False, True, False], "at first it goes by no other clock"

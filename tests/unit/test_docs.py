@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -172,9 +173,11 @@ def test_yaml_that_is_shown_can_be_read(page: Path) -> None:
             yaml.safe_load(text)
 
 
-def test_the_manifest_for_kubernetes_fits_the_image() -> None:
-    manifest = yaml.safe_load((DOCS / "operating" / "kubernetes.yaml").read_text("utf-8"))
+@pytest.mark.parametrize(("name", "replicas"), [("kubernetes.yaml", 1), ("kubernetes-nodes.yaml", 3)])
+def test_the_manifest_for_kubernetes_fits_the_image(name: str, replicas: int) -> None:
+    manifest, *others = yaml.safe_load_all((DOCS / "operating" / name).read_text("utf-8"))
     pod = manifest["spec"]["template"]["spec"]
+    assert all(manifest["spec"]["selector"]["matchLabels"].items() <= _selected(other).items() for other in others)
     (container,) = pod["containers"]
     image = (ROOT / "Dockerfile").read_text("utf-8")
     assert f"USER {pod['securityContext']['runAsUser']}:" in image
@@ -182,9 +185,17 @@ def test_the_manifest_for_kubernetes_fits_the_image() -> None:
     assert orjson.dumps(container["args"][:2]).decode()[1:-1].replace(",", ", ") in image
     assert {mount["name"] for mount in container["volumeMounts"]} == {
         *(volume["name"] for volume in pod["volumes"]),
-        *(claim["metadata"]["name"] for claim in manifest["spec"]["volumeClaimTemplates"]),
+        *(claim["metadata"]["name"] for claim in manifest["spec"].get("volumeClaimTemplates", [])),
     }
-    assert manifest["spec"]["replicas"] == 1
+    assert manifest["spec"]["replicas"] == replicas
+    assert ("volumeClaimTemplates" in manifest["spec"]) == (replicas == 1), "a file is one relay's"
+
+
+def _selected(part: dict[str, Any]) -> dict[str, str]:
+    """The labels that a Service or a PodDisruptionBudget asks for."""
+    selector: dict[str, Any] = part["spec"]["selector"]
+    labels: dict[str, str] = selector.get("matchLabels", selector)
+    return labels
 
 
 def test_the_proxy_lets_in_more_than_the_relay_takes() -> None:

@@ -1,4 +1,4 @@
-"""Event ids are UUIDs of version 7."""
+"""Event ids are UUIDs of version 7; owners are told apart, also by people."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.identity import new_event_id
+from relay.identity import new_event_id, new_owner
 
 MOMENTS = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,6 +42,19 @@ def test_ids_of_one_moment_differ_in_every_random_bit() -> None:
     both = seen_set & seen_clear & ((1 << 80) - 1)
     fixed = 0xF << 76 | 0x3 << 62
     assert both == ((1 << 80) - 1) & ~fixed
+
+
+@pytest.mark.parametrize(
+    ("machine", "begins"),
+    [("web-1.example.org", "web-1.example.org-"), ("a b\n\u00e9" + "x" * 99, "a-b--" + "x" * 35 + "-")],
+)
+def test_an_owner_is_like_no_other_and_tells_the_machine(
+    monkeypatch: pytest.MonkeyPatch, machine: str, begins: str
+) -> None:
+    monkeypatch.setattr("relay.identity.gethostname", lambda: machine)
+    owners = [new_owner() for _ in range(100)]
+    assert len(set(owners)) == 100
+    assert all(owner.startswith(begins) and len(owner) == len(begins) + 12 for owner in owners)
 
 
 def test_a_child_process_gives_ids_of_its_own() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -24,8 +24,19 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
-from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, sinks
+from relay.records import (
+    Backlog,
+    Checkpoint,
+    DeliveryRecord,
+    EventRecord,
+    Grant,
+    Health,
+    Redelivered,
+    SinkRecord,
+    Step,
+    Tally,
+)
+from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, seats, sinks
 from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.leases import Leases
@@ -50,15 +61,17 @@ class PostgresStore:
         self._server = server
         self._owner = owner or new_owner()
         self._closed = False
-        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True)
-        self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS)
-        self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS)
+        pools: list[Pool] = []
+        self._reading = Pool(server, size=_READERS, statement_ms=READING_MS, reads=True, beside=pools)
+        self._writing = Pool(server, size=_WRITERS, statement_ms=WRITING_MS, beside=pools)
+        self._accepting = Pool(server, size=_ACCEPTERS, statement_ms=WRITING_MS, beside=pools)
         self._commit_listeners: list[Callable[[float], None]] = []
+        self._recover_listeners: list[Callable[[int], None]] = []
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
         self._leases = Leases(self._writing, self._owner)
         self._skipping = Skipping()
-        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS)  # who is busy must be heard of too
+        self._pulse = Pool(server, size=1, statement_ms=WRITING_MS, beside=pools)  # who is busy must be heard of too
         self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
 
     @classmethod
@@ -80,14 +93,19 @@ class PostgresStore:
 
     # Outbox
 
+    @property
+    def tenure(self) -> int | None:
+        """See `Outbox.tenure`."""
+        return self._presence.tenure
+
     async def claim(
-        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta, seat: str | None = None
     ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         started = perf_counter()
-        look = self._skipping.of(sink)
-        ask = partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
-        claimed = await self._leases.claim(partial(ask, look=look), now=to_micros(now), until=to_micros(now + lease))
+        claim = partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
+        claim = partial(claim, seat=seat, look=self._skipping.of(sink))
+        claimed = await self._leases.claim(claim, now=to_micros(now), until=to_micros(now + lease))
         if claimed:
             self._committed(perf_counter() - started)
         return claimed
@@ -129,7 +147,19 @@ class PostgresStore:
 
     async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
         """See `Switchboard.report`."""
-        await self._write(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
+        await self._write(partial(sinks.report, sink=sink, owner=self._owner, state=state, failure=failure, now=now))
+
+    async def withdraw(self, sink: str) -> None:
+        """See `Switchboard.withdraw`."""
+        await self._write(partial(sinks.withdraw, sink=sink, owner=self._owner))
+
+    async def take_seats(self, places: Collection[str]) -> Mapping[str, Grant]:
+        """See `Switchboard.take_seats`."""
+        return await self._write(partial(seats.take, owner=self._owner, places=places))
+
+    async def leave_seats(self, unused: Mapping[str, timedelta]) -> None:
+        """See `Switchboard.leave_seats`."""
+        await self._write(partial(seats.leave, owner=self._owner, unused=unused))
 
     # Ledger
 
@@ -246,6 +276,10 @@ class PostgresStore:
 
     # Lifetime
 
+    async def shared_time(self) -> datetime | None:
+        """See `Store.shared_time`."""
+        return from_micros(await self._writing.run(nodes.clock))
+
     async def recover(self, *, now: datetime) -> int:
         """See `Store.recover`. Other nodes may be at work: what they hold is given back when they are not heard of for
         some seconds."""
@@ -298,6 +332,10 @@ class PostgresStore:
         """See `Store.on_commit`."""
         self._commit_listeners.append(listener)
 
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """See `Store.on_recover`."""
+        self._recover_listeners.append(listener)
+
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """See `Store.on_checkpoint`. The server does its own."""
 
@@ -315,6 +353,9 @@ class PostgresStore:
 
     def _beat(self, beat: nodes.Beat) -> None:
         self._hints.alone = not beat.others
+        if beat.given_back:
+            for listener in self._recover_listeners:
+                listener(beat.given_back)
 
     async def _read(self, query: Query[T]) -> T:
         return await self._reading.run(query)

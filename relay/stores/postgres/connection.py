@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -42,10 +42,18 @@ _BUSY = (
     exceptions.LockNotAvailableError,
     exceptions.DeadlockDetectedError,
     exceptions.SerializationError,
-    exceptions.TooManyConnectionsError,
     exceptions.OutOfMemoryError,
 )
+_NO_ENTRY = (
+    exceptions.TooManyConnectionsError,
+    exceptions.InvalidAuthorizationSpecificationError,
+    exceptions.InvalidCatalogNameError,
+)
+"""No connection comes about; those that there are may be as good as ever."""
 _IO = (exceptions.PostgresIOError, exceptions.DataCorruptedError, exceptions.IndexCorruptedError)
+_GAVE_WAY = (exceptions.LockNotAvailableError, exceptions.DeadlockDetectedError)
+_KEPT = "a transaction of somebody else keeps its tables: find it in pg_stat_activity, end it, and start again"
+_AWAY = "is PostgreSQL running there, and can it be reached from here?"
 TROUBLE = (exceptions.PostgresError, exceptions.InterfaceError, exceptions.InternalClientError, OSError, EOFError)
 """All that asyncpg raises."""
 
@@ -147,31 +155,39 @@ def classify(error: BaseException, server: Server) -> StoreUnavailable:
         kind = "full"
     elif isinstance(error, _IO):
         kind = "io"
-    elif isinstance(error, exceptions.InvalidAuthorizationSpecificationError | exceptions.InvalidCatalogNameError):
+    elif isinstance(error, _NO_ENTRY):
         kind = "conn"
     return StoreUnavailable(f"store: {server.name}: {describe(error, server)}", kind=kind)
+
+
+_STRANGE = (exceptions.UndefinedFunctionError, exceptions.UndefinedTableError, exceptions.UndefinedColumnError)
+_MENDS: Mapping[type[BaseException], str] = {
+    exceptions.InvalidAuthorizationSpecificationError: (
+        "check user and password in `store`, and the server's pg_hba.conf"
+    ),
+    exceptions.InvalidCatalogNameError: "create it: `createdb --encoding=UTF8 NAME`, or name another",
+    exceptions.InsufficientPrivilegeError: (
+        "let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run `relay migrate` as one who may"
+    ),
+    exceptions.ReadOnlySQLTransactionError: "it is read-only, perhaps a standby; name the primary",
+}
+"""What to do about errors at the opening."""
 
 
 def refusal(error: BaseException, server: Server) -> StoreError | StartError:
     """What an error means to the one who opens the store, and what to do about it."""
     told = describe(error, server)
-    where = f"store: cannot use {server.name}"
-    match error:
-        case exceptions.InvalidAuthorizationSpecificationError():
-            return StartError(f"{where}: {told}; check user and password in `store`, and the server's pg_hba.conf")
-        case exceptions.InvalidCatalogNameError():
-            return StartError(f"{where}: {told}; create it: `createdb --encoding=UTF8 NAME`, or name another")
-        case exceptions.InsufficientPrivilegeError():
-            return StartError(
-                f"{where}: {told}; let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run "
-                "`relay migrate` as one who may"
-            )
-        case exceptions.ReadOnlySQLTransactionError():
-            return StartError(f"{where}: it is read-only, perhaps a standby; name the primary")
-        case exceptions.UndefinedFunctionError() | exceptions.UndefinedTableError() | exceptions.UndefinedColumnError():
-            return StoreUnusable(f"{where}: its schema is not as we made it: {told}; restore it", kind="corrupt")
-        case _:
-            return StartError(f"{where}: {told}; is PostgreSQL running there, and can it be reached from here?")
+    where = f"store: cannot use {server.name}: {told}"
+    if isinstance(error, _STRANGE):
+        return StoreUnusable(
+            f"store: cannot use {server.name}: its schema is not as we made it: {told}; restore it", kind="corrupt"
+        )
+    if isinstance(error, exceptions.ProtocolViolationError) and "startup parameter" in told:
+        return StartError(f"{where}; behind PgBouncer write `?pool_mode=transaction` at the end of `store`")
+    for kind, mend in _MENDS.items():
+        if isinstance(error, kind):
+            return StartError(f"{where}; {mend}")
+    return StartError(f"{where}; {_KEPT if isinstance(error, _GAVE_WAY) else _AWAY}")
 
 
 def describe(error: BaseException, server: Server) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from relay.errors import StoreUnavailable
 from relay.model import value
@@ -22,8 +23,12 @@ GAP = 2_500_000
 PATIENCE = 3_500_000
 """Microseconds after which one who is not heard of is dead; such a one claims nothing until it has been heard of."""
 
+_SURE = 0.9
+"""Part of that time for which one who was heard of counts itself as living: its clock may be the slower one."""
+
 _JOIN = "SELECT * FROM relay.join($1, $2, $3, $4)"
 _BEAT = "SELECT * FROM relay.beat($1, $2, $3, $4)"
+_CLOCK = "SELECT relay.clock()"
 _RELEASE = "SELECT relay.release($1, $2)"
 _LEAVE = "UPDATE relay.node SET seen_at = 0 WHERE owner = $1"
 
@@ -52,6 +57,12 @@ async def beat(connection: Connection, owner: str, *, ahead: int) -> Beat:
     return Beat(given_back=row[0], others=row[1])
 
 
+async def clock(connection: Connection) -> int:
+    """What time it is there, in microseconds."""
+    micros: int = await connection.fetchval(_CLOCK)
+    return micros
+
+
 async def release(connection: Connection, owner: str, *, now: int) -> int:
     """Give back what this owner, who is gone, held; how many that were."""
     count: int = await connection.fetchval(_RELEASE, owner, now)
@@ -71,11 +82,22 @@ class Presence:
         self._owner = owner
         self._on_beat = on_beat
         self._ahead = 0
+        self._tenure = 0
+        self._heard_until = inf
+        """Until then, by the event loop's time, nobody takes us for dead."""
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def tenure(self) -> int | None:
+        """See `Outbox.tenure`. One who was frozen or cut off finds out here before it does anything: others have taken
+        over what it had claimed."""
+        return self._tenure if asyncio.get_running_loop().time() < self._heard_until else None
 
     async def join(self, *, now: int) -> int:
         """Be at work; how much was given back. May be said again."""
+        asked = asyncio.get_running_loop().time()
         given_back, self._ahead = await self._pool.run(partial(join, owner=self._owner, now=now))
+        self._heard(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._go_on(), name="store-beat")
         return given_back
@@ -93,5 +115,12 @@ class Presence:
     async def _go_on(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
+            asked = asyncio.get_running_loop().time()
             with suppress(StoreUnavailable):  # the server is away; the next beat says how long
                 self._on_beat(await self._pool.run(partial(beat, owner=self._owner, ahead=self._ahead)))
+                self._heard(asked)
+
+    def _heard(self, asked: float) -> None:
+        if asked >= self._heard_until:
+            self._tenure += 1
+        self._heard_until = asked + _SURE * PATIENCE / 1e6

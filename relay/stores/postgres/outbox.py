@@ -16,6 +16,7 @@ from relay.stores.postgres.texts import stored
 from relay.stores.rows import Row, claimed, quoted_text, to_micros
 
 _CLAIM = "SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7, $8)"
+_CLAIM_SEATED = "SELECT * FROM relay.claim_seated($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _SETTLE = "SELECT * FROM relay.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _DUE_AT = 3
 """Place in a row that is settled."""
@@ -35,13 +36,17 @@ async def claim(
     now: datetime,
     lease: timedelta,
     owner: str,
+    seat: str | None,
     look: Look,
 ) -> Sequence[Delivery]:
     """Lease what is due, oldest first but for the newest, and replays after everything else."""
-    due, until = to_micros(now), to_micros(now + lease)
+    due = to_micros(now)
     since = look.begin(due)
+    given = (sink, limit, newest, due, to_micros(now + lease), owner, PATIENCE, since)
     try:
-        rows = await connection.fetch(_CLAIM, sink, limit, newest, due, until, owner, PATIENCE, since)
+        rows = await (
+            connection.fetch(_CLAIM, *given) if seat is None else connection.fetch(_CLAIM_SEATED, *given, seat)
+        )
     except QueryCanceledError:
         look.failed(due)
         raise

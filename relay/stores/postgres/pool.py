@@ -54,12 +54,16 @@ class Pool:
     """At most `size` connections, opened when they are needed first. Not `asyncpg.Pool`: that asks the server to
     forget the session after each use, which doubles the round trips, and ours keep nothing in it."""
 
-    def __init__(self, server: Server, *, size: int, statement_ms: int, reads: bool = False) -> None:
-        """With `reads` nothing can be written."""
+    def __init__(
+        self, server: Server, *, size: int, statement_ms: int, reads: bool = False, beside: list[Pool] | None = None
+    ) -> None:
+        """With `reads` nothing can be written. `beside` are all pools of the same node, this one among them."""
         self._server = server
         self._size = size
         self._statement_ms = statement_ms
         self._reads = reads
+        self._beside = [] if beside is None else beside
+        self._beside.append(self)
         self._free: list[Connection] = []
         self._busy: set[Connection] = set()
         self._slots = asyncio.Semaphore(size)
@@ -127,7 +131,7 @@ class Pool:
         except TROUBLE as error:
             sound = not is_outage(error)
             if not sound:  # what befell this one most likely befell the others too
-                for other in self._take_free():
+                for other in [other for pool in self._beside for other in pool._take_free()]:  # noqa: SLF001
                     other.terminate()
             if connection.is_closed() and given_up.when() <= asyncio.get_running_loop().time():
                 raise TimeoutError from error

@@ -7,7 +7,11 @@ they are upgraded; one that takes away says its own, and old nodes no longer sta
 
 from __future__ import annotations
 
+import asyncio
+import random
 import re
+
+from asyncpg import exceptions
 
 from relay.errors import StartError, StoreUnusable
 from relay.records import Schema
@@ -19,9 +23,15 @@ _OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
 _LOCK = 0x4479746552656C61
 """`DyteRela` in ASCII: held by the one who migrates."""
 _MIGRATING = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '20s'; SET LOCAL client_min_messages = warning"
+_GIVING_WAY = "SET LOCAL lock_timeout = '300ms'"
+_TRIES, _PAUSE = 60, 0.3
 _UNFINISHED = "dyte-relay: another store is being copied into this one"
 _ABOUT = """
 SELECT current_setting('server_encoding'), obj_description(to_regnamespace('relay'), 'pg_namespace')"""
+# In one statement: what another node creates at this moment is not taken for another program's.
+_THERE = """
+SELECT to_regclass('relay.schema') IS NULL,
+       (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay')"""
 _BEGIN = """
 CREATE SCHEMA IF NOT EXISTS relay;
 CREATE TABLE IF NOT EXISTS relay.schema (
@@ -91,8 +101,9 @@ async def check(
         raise StoreUnusable(
             f"store: {server.name} holds a copy that was not finished; run `relay store copy` again", kind="corrupt"
         )
-    if await connection.fetchval("SELECT to_regclass('relay.schema') IS NULL"):
-        await _check_empty(connection, server, create=create)
+    absent, foreign = await connection.fetchrow(_THERE) or (True, 0)
+    if absent:
+        _check_empty(server, foreign=foreign, create=create)
         return 0
     found, needed = await connection.fetchrow(
         "SELECT coalesce(max(number), 0), coalesce(max(oldest) FILTER (WHERE number > $1), 0) FROM relay.schema", known
@@ -112,12 +123,9 @@ async def check(
     return int(found)
 
 
-async def _check_empty(connection: Connection, server: Server, *, create: bool) -> None:
+def _check_empty(server: Server, *, foreign: int, create: bool) -> None:
     if not create:
         raise StartError(f"store: there is no store in {server.name} yet; `relay serve` creates it")
-    foreign = await connection.fetchval(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay'"
-    )
     if foreign:
         raise StoreUnusable(
             f"store: {server.name} has a schema `relay` of another program; name another database", kind="corrupt"
@@ -130,16 +138,29 @@ async def migrate(connection: Connection, *, upto: int | None = None) -> int:
         await connection.execute(_MIGRATING)
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute(_BEGIN)
-    applied = 0
-    for step in migrations("postgres")[:upto]:
-        async with connection.transaction():
-            await connection.execute(_MIGRATING)
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if await connection.fetchval("SELECT coalesce(max(number), 0) FROM relay.schema") >= step.number:
-                continue  # another node was first
-            await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO relay.schema (number, oldest) VALUES ($1, $2)", step.number, oldest(step)
-            )
-            applied += 1
-    return applied
+    return sum([await _apply(connection, step) for step in migrations("postgres")[:upto]])
+
+
+async def _apply(connection: Connection, step: Migration) -> bool:
+    """Apply it, unless another node was first. Others are at work meanwhile. While it waits for one of them, all the
+    others wait behind it; so it does that for a moment only, gives way, and comes again."""
+    for left in reversed(range(_TRIES)):
+        try:
+            async with connection.transaction():
+                return await _apply_now(connection, step)
+        except (exceptions.LockNotAvailableError, exceptions.DeadlockDetectedError):
+            if not left:
+                raise
+            await asyncio.sleep(_PAUSE * (1 + random.random()))  # noqa: S311 - no secret
+    return False
+
+
+async def _apply_now(connection: Connection, step: Migration) -> bool:
+    await connection.execute(_MIGRATING)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    if await connection.fetchval("SELECT coalesce(max(number), 0) FROM relay.schema") >= step.number:
+        return False
+    await connection.execute(_GIVING_WAY)
+    await connection.execute(step.sql)
+    await connection.execute("INSERT INTO relay.schema (number, oldest) VALUES ($1, $2)", step.number, oldest(step))
+    return True

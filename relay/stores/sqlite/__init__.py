@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,7 +27,18 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.records import Backlog, Checkpoint, DeliveryRecord, EventRecord, Health, Redelivered, SinkRecord, Step, Tally
+from relay.records import (
+    Backlog,
+    Checkpoint,
+    DeliveryRecord,
+    EventRecord,
+    Grant,
+    Health,
+    Redelivered,
+    SinkRecord,
+    Step,
+    Tally,
+)
 from relay.stores.rows import from_micros, to_micros
 from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
 from relay.stores.sqlite.connection import classify, connect, open_file
@@ -115,8 +126,20 @@ class SqliteStore:
 
     # Outbox
 
+    @property
+    def tenure(self) -> int | None:
+        """See `Outbox.tenure`. Leases of a process that lives are its own until they end."""
+        return 0
+
     async def claim(
-        self, sink: str, *, limit: int, newest: int = 0, now: datetime, lease: timedelta
+        self,
+        sink: str,
+        *,
+        limit: int,
+        newest: int = 0,
+        now: datetime,
+        lease: timedelta,
+        seat: str | None = None,  # noqa: ARG002  every seat is ours
     ) -> Sequence[Delivery]:
         """See `Outbox.claim`."""
         return await self._writer.submit(
@@ -141,6 +164,10 @@ class SqliteStore:
         finally:
             hint.clear()
 
+    async def shared_time(self) -> datetime | None:
+        """See `Store.shared_time`: all who write to a file do so on one machine."""
+        return None
+
     def wake(self, sink: str) -> None:
         """See `Store.wake`."""
         self._hint(sink).set()
@@ -159,6 +186,16 @@ class SqliteStore:
     async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
         """See `Switchboard.report`."""
         await self._writer.submit(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
+
+    async def withdraw(self, sink: str) -> None:
+        """See `Switchboard.withdraw`."""
+
+    async def take_seats(self, places: Collection[str]) -> Mapping[str, Grant]:
+        """See `Switchboard.take_seats`. A file is one relay's; of its workers each has places of its own."""
+        return dict.fromkeys(places, Grant())
+
+    async def leave_seats(self, unused: Mapping[str, timedelta]) -> None:
+        """See `Switchboard.leave_seats`."""
 
     # Ledger
 
@@ -316,6 +353,9 @@ class SqliteStore:
     def on_commit(self, listener: Callable[[float], None]) -> None:
         """See `Store.on_commit`."""
         self._commit_listeners.append(listener)
+
+    def on_recover(self, listener: Callable[[int], None]) -> None:
+        """See `Store.on_recover`. It is found out by `recover` and `release` only."""
 
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """See `Store.on_checkpoint`."""

@@ -28,6 +28,7 @@ SELECT w.sink, sum(w.pending), sum(w.replays), min(coalesce(d.replay_at, e.recei
         SELECT sink, count(*), count(*), min(id) FROM delivery WHERE state = 'pending' AND replay > 0 GROUP BY sink) w
   JOIN delivery d ON d.id = w.oldest JOIN event e ON e.seq = d.event
  GROUP BY w.sink"""
+_REPORTS = "SELECT sink, state, reason, detail, since FROM sink_report"
 _DEAD = "SELECT sink, count(*) FROM delivery WHERE state = 'dead' GROUP BY sink"
 
 
@@ -55,5 +56,6 @@ def waiting(connection: apsw.Connection) -> Mapping[str, SinkRecord]:
 def sinks(connection: apsw.Connection) -> Sequence[SinkRecord]:
     """All that is known of any sink."""
     dead = dict(connection.execute(_DEAD))
-    reports = connection.execute("SELECT sink, state, reason, detail, since FROM sink_report")
+    # What a file's one relay says needs no name, and nobody says anything better.
+    reports = [(*row, (), 0) for row in connection.execute(_REPORTS)]
     return rows.sink_records(waiting(connection), dead, wishes(connection), reports)
