@@ -276,6 +276,27 @@ async def test_what_one_node_accepts_ends_the_wait_of_another(tmp_path: Path) ->
             await waiting
 
 
+async def test_others_are_told_only_of_what_nobody_here_takes(tmp_path: Path) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as other:
+        await other.add_listener("dyte_relay", lambda *given: heard.put_nowait(given[-1].partition(" ")[2]))
+        for sinks in (("taken",), ("taken", "left")):
+            waiting = asyncio.create_task(store.wait("taken", timeout=60))
+            await asyncio.sleep(0)
+            await store.accept(admission(*sinks))
+            await waiting
+        assert len(await claim(store, limit=3, sink="taken")) == 2
+        async with asyncio.timeout(10):
+            assert await heard.get() == "left"
+            waiting = asyncio.create_task(store.wait("taken", timeout=60))
+            await asyncio.sleep(0)
+            await store.accept(admission("taken"))
+            await waiting
+            assert len(await claim(store, limit=1, sink="taken")) == 1, "and there may be more"
+            assert await heard.get() == "taken"
+        assert heard.empty()
+
+
 # Connections that are lost
 
 

@@ -108,6 +108,7 @@ class PostgresStore:
         claimed = await self._leases.claim(claim, now=to_micros(now), until=to_micros(now + lease))
         if claimed:
             self._committed(perf_counter() - started)
+        self._hints.took(sink, all_of_it=len(claimed) < limit)
         return claimed
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
