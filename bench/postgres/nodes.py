@@ -96,9 +96,8 @@ class Nodes:
         return sum(server.metrics()["relay_commit_seconds_count"] for server in self.servers)
 
     def post(self, tool: Path, pools: Sequence[Pool], *, seconds: float) -> Sequence[wrk.Posted]:
-        """Post to all of them at the same time, with as many connections in all as to a single one."""
-        connections = wrk.CONNECTIONS // len(self.servers)
-        one = partial(wrk.post, tool, seconds=seconds, connections=connections)
+        """Post to all of them at the same time, with as many connections to each as to a single one."""
+        one = partial(wrk.post, tool, seconds=seconds)
         with ThreadPoolExecutor(len(self.servers)) as threads:
             return list(threads.map(one, [server.url for server in self.servers], pools))
 
