@@ -24,7 +24,7 @@ from bench.scenarios.seeding import SINK
 from tests.postgres.binaries import NoPostgres
 
 FLAT, CLAIM_P99_MS, BESIDE, NODES = 0.10, 25.0, 1.5, 1.15
-_FEW, _EVENTS, _LEAST_ROUNDS, _SECONDS = 1_000, 3_000, 5, 3.0
+_FEW, _MANY, _EVENTS, _LEAST_ROUNDS, _SECONDS = 1_000, 10_000, 3_000, 5, 3.0
 _SQLITE = Way(contender="sqlite", label="SQLite", nodes=0)
 _ONE = Way(contender="one", label="PostgreSQL")
 _WIDE = Way(contender="one-wide", label="PostgreSQL, all cores", everywhere=True)
@@ -90,7 +90,7 @@ def _flat(run: Run, database: Database, waiting: str) -> flat.Found:
     database.pin([run.place.cores.load])
     settings = run.settings
     sizes = {"few": _FEW, "many": settings.stored, "dead": settings.backlog}
-    short = settings.rounds < 2
+    short = settings.backlog < _MANY
     with ExitStack() as stack:
         urls = {
             "few": stack.enter_context(database.seeded(_FEW)),
