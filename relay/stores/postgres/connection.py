@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import asyncpg
 from asyncpg import exceptions
 
 from relay.errors import StartError, StoreError, StoreUnavailable, StoreUnusable
-from relay.stores.postgres import texts
+from relay.stores.postgres import dialing, texts
 from relay.stores.postgres.server import Server
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = dialing.Connection
 
 APPLICATION = "dyte-relay"
 CONNECT_SECONDS = 2.0
@@ -92,16 +91,16 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
     Raises what `classify` knows, or ValueError where the URL cannot be used.
     """
     if server.pooled:
-        connection: Connection = await asyncpg.connect(
-            server.url,
-            timeout=CONNECT_SECONDS,
+        connection = await dialing.dial(
+            server.urls,
+            seconds=CONNECT_SECONDS,
             statement_cache_size=0,
             server_settings={"application_name": APPLICATION},
         )
     else:
-        connection = await asyncpg.connect(
-            server.url,
-            timeout=CONNECT_SECONDS,
+        connection = await dialing.dial(
+            server.urls,
+            seconds=CONNECT_SECONDS,
             server_settings={
                 "application_name": APPLICATION,
                 "tcp_keepalives_idle": "60",  # a firewall forgets what is silent, and nobody would be told
