@@ -28,6 +28,7 @@ class PostgresOrigin:
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
         self._connection = connection
+        self._counted: Mapping[str, int] = {}
 
     @classmethod
     async def open(cls, url: str) -> PostgresOrigin:
@@ -46,7 +47,8 @@ class PostgresOrigin:
 
     async def counts(self) -> Mapping[str, int]:
         """See `Origin.counts`."""
-        return await _counts(self._connection, self._server)
+        self._counted = await _counts(self._connection, self._server)
+        return self._counted
 
     async def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
         """See `Origin.rows`."""
@@ -65,9 +67,12 @@ class PostgresOrigin:
             raise classify(error, self._server) from error
 
     async def check(self) -> None:
-        """See `Origin.check`."""
+        """See `Origin.check`. One that has ended again has left what the transaction of the copy does not see."""
         async with reaching(self._server) as connection:
             await _check_alone(connection, self._server)
+            if await _counts(connection, self._server) != self._counted:
+                told = f"store: a relay has worked on {self._server.name} meanwhile; stop all of them, and copy again"
+                raise StoreUnusable(told, kind="busy")
 
     async def close(self) -> None:
         """See `Origin.close`."""
