@@ -173,6 +173,20 @@ async def test_what_a_silent_node_holds_is_given_back_by_one_who_was_never_away(
         assert (again.attempt, again.tries) == (2, 2)
 
 
+async def test_however_much_the_dead_hold_no_step_of_giving_it_back_is_large(tmp_path: Path) -> None:
+    """One that takes longer than a statement may fails, and with it the heartbeat of whoever tries."""
+    async with opened(tmp_path) as (one, other), bystander(tmp_path) as database:
+        await one.accept(admission("crm"))
+        await database.execute(
+            "INSERT INTO relay.delivery (event, route, sink, state, due_at, attempt, owner, config) "
+            "SELECT e.seq, 'all', 'sink-' || number, 'pending', e.received_at, 1, 'gone', '' "
+            "  FROM relay.event e, generate_series(1, 20100) AS number"
+        )
+        assert await other.recover(now=NOON) == 20100
+        steps = await database.fetch("SELECT count(*) FROM relay.delivery WHERE attempt = 1 GROUP BY xmin::text")
+        assert max(count for (count,) in steps) <= 10_000
+
+
 async def test_a_node_that_was_away_itself_takes_nobody_for_dead(tmp_path: Path) -> None:
     async with opened(tmp_path) as (other, back), bystander(tmp_path) as database:
         await _begin(other, back)

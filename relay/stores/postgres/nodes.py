@@ -26,6 +26,9 @@ PATIENCE = 3_500_000
 _SURE = 0.9
 """Part of that time for which one who was heard of counts itself as living: its clock may be the slower one."""
 
+_MOST = 10_000
+"""So many deliveries are given back in one step; see `relay.give_back`."""
+
 _JOIN = "SELECT * FROM relay.join($1, $2, $3, $4)"
 _BEAT = "SELECT * FROM relay.beat($1, $2, $3, $4)"
 _CLOCK = "SELECT relay.clock()"
@@ -95,9 +98,12 @@ class Presence:
 
     async def join(self, *, now: int) -> int:
         """Be at work; how much was given back. May be said again."""
-        asked = asyncio.get_running_loop().time()
-        given_back, self._ahead = await self._pool.run(partial(join, owner=self._owner, now=now))
-        self._heard(asked)
+        given_back, step = 0, _MOST
+        while step >= _MOST:
+            asked = asyncio.get_running_loop().time()
+            step, self._ahead = await self._pool.run(partial(join, owner=self._owner, now=now))
+            given_back += step
+            self._heard(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._go_on(), name="store-beat")
         return given_back
