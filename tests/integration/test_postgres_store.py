@@ -452,6 +452,21 @@ async def test_a_writer_that_dies_ends_the_store(tmp_path: Path) -> None:
         assert "the writer died" in store.health().obstacle
 
 
+async def test_a_heartbeat_that_dies_ends_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would hear of the node any more, and it would begin nothing and not say why."""
+
+    async def broken(*_: object, **__: object) -> nodes.Beat:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(nodes, "BEAT_SECONDS", 0.01)
+    async with opened(tmp_path, 1) as (store,):
+        await store.recover(now=NOON)
+        monkeypatch.setattr(nodes, "beat", broken)
+        async with asyncio.timeout(10):
+            assert "the heartbeat died: ZeroDivisionError: of ours" in str(await store.failed())
+        assert "the heartbeat died" in store.health().obstacle
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_server_knows_how_many(
     tmp_path: Path, *, analyzed: bool

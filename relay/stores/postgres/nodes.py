@@ -80,10 +80,15 @@ async def leave(connection: Connection, owner: str) -> None:
 class Presence:
     """A node at work: it is heard of until it leaves."""
 
-    def __init__(self, pool: Pool, owner: str, *, on_beat: Callable[[Beat], None]) -> None:
+    def __init__(
+        self, pool: Pool, owner: str, *, on_beat: Callable[[Beat], None], on_death: Callable[[BaseException], None]
+    ) -> None:
+        """`on_death` is told what ended the heartbeat, which nothing is meant to: such a node would take webhooks in
+        and begin nothing, for ever."""
         self._pool = pool
         self._owner = owner
         self._on_beat = on_beat
+        self._on_death = on_death
         self._ahead = 0
         self._tenure = 0
         self._heard_until = inf
@@ -106,6 +111,7 @@ class Presence:
             self._heard(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._go_on(), name="store-beat")
+            self._task.add_done_callback(self._ended)
         return given_back
 
     async def leave(self) -> None:
@@ -125,6 +131,10 @@ class Presence:
             with suppress(StoreUnavailable):  # the server is away; the next beat says how long
                 self._on_beat(await self._pool.run(partial(beat, owner=self._owner, ahead=self._ahead)))
                 self._heard(asked)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_death(error)
 
     def _heard(self, asked: float) -> None:
         if asked >= self._heard_until:
