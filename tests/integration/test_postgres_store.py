@@ -22,6 +22,7 @@ from relay.stores.postgres import PostgresStore, connection, intake, nodes, outb
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
 from tests.contract.postgres import database_of
+from tests.fakes import wire as wires
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.loop_time import LoopTime
 from tests.running import until
@@ -407,6 +408,31 @@ async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
         wire.cut(cut=False)
         proxy.close()
         await wire.ended()
+
+
+async def test_a_node_ends_although_the_server_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cancelled rolls its transaction back first, and then hears only that its connection is lost."""
+    monkeypatch.setattr(nodes, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(postgres, "WRITING_MS", 200)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
+    url = urlsplit(await database_of(tmp_path))
+    beat = nodes.beat
+    async with wires.Wire(url.port or 5432) as wire:
+
+        async def last(database: Connection, owner: str, *, ahead: int) -> nodes.Beat:
+            await wire.switch(wires.Hanging())
+            return await beat(database, owner, ahead=ahead)
+
+        store = await PostgresStore.open(
+            urlunsplit(url._replace(netloc=f"{url.username}@{wire.address}", query="pool_mode=transaction"))
+        )
+        await store.recover(now=NOON)
+        monkeypatch.setattr(nodes, "beat", last)
+        await asyncio.sleep(0.1)
+        assert isinstance(wire.fault, wires.Hanging)
+        ending = asyncio.create_task(store.close())
+        ended, _ = await asyncio.wait([ending], timeout=10)
+        assert ended
 
 
 async def test_a_disk_that_is_full_is_told_and_found_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

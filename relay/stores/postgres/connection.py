@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 from asyncpg import exceptions
@@ -85,6 +85,20 @@ def prelude(statement_ms: int, *, reads: bool = False) -> str:
     return f"{kept}; {_DURABLY.format(local='true')}"
 
 
+@contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Who is cancelled ends so. asyncpg rolls a transaction back before it lets a cancellation through, and where the
+    connection is lost meanwhile it tells of that instead: whoever tries again after trouble would never end."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    except TROUBLE as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+
+
 async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool = False) -> Connection:
     """A new connection; through one that `reads` nothing can be written.
 
@@ -108,8 +122,9 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
             },
         )
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await _set_up(connection, pooled=server.pooled)
+        with heeding_cancellation():
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await _set_up(connection, pooled=server.pooled)
     except BaseException:
         connection.terminate()
         raise
