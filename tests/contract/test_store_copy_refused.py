@@ -86,6 +86,46 @@ async def test_a_relay_that_begins_to_work_on_a_database_meanwhile_is_noticed(tm
     await reading.close()
 
 
+async def test_a_relay_that_has_worked_on_a_database_meanwhile_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And has ended again: what it took in is not in the copy."""
+    source, target = await url_of("postgres", tmp_path / "origin"), await url_of("sqlite", tmp_path / "into")
+    await fill(source)
+    reading, writing = await open_origin(source), await open_copy(target)
+    put = writing.put
+
+    async def slow(table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if table == "event":
+            async with opened(source) as relay:
+                await relay.recover(now=NOON)
+                await relay.accept(admission("crm"))
+        await put(table, rows)
+
+    monkeypatch.setattr(writing, "put", slow)
+    with pytest.raises(StoreUnusable, match=r"a relay has worked on .* meanwhile; stop all of them, and copy again"):
+        await copy(reading, writing, told=lambda *_: None)
+    await writing.close()
+    await reading.close()
+    with pytest.raises(StoreUnusable, match="not finished"):
+        await open_store(target)
+
+
+async def test_what_a_relay_has_taken_in_since_the_copy_was_opened_is_not_thrown_away(tmp_path: Path) -> None:
+    source, target = await url_of("sqlite", tmp_path / "origin"), await url_of("postgres", tmp_path / "into")
+    await fill(source)
+    reading, writing = await open_origin(source), await open_copy(target)
+    async with opened(target) as relay:
+        await relay.recover(now=NOON)
+        await relay.accept(admission("crm"))
+    with pytest.raises(StoreUnusable, match="is not empty"):
+        await copy(reading, writing, told=lambda *_: None)
+    await writing.close()
+    await reading.close()
+    async with opened(target) as relay:
+        assert await relay.totals() == {"routed": 1, "pending": 1}
+
+
 async def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = await url_of("sqlite", tmp_path / "origin"), await url_of("sqlite", tmp_path / "into")
     await fill(source)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -66,6 +69,29 @@ def test_what_an_error_quotes_is_cleaned_of_the_password() -> None:
     server = parse("postgresql://relay:p%40hunter2@db/x")
     assert "hunter2" not in str(classify(OSError("cannot reach postgresql://relay:p%40hunter2@db, p@hunter2"), server))
     assert "hunter2" not in repr(server)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_server_that_is_lost_keeps_nobody_from_the_others(*, first: bool) -> None:
+    """Its machine does not refuse: it says nothing."""
+    url = urlsplit(with_password(shared()))
+    user, _, there = url.netloc.rpartition("@")
+    async with _silent() as lost:
+        hosts = ",".join([lost, lost, there] if first else [there, lost])
+        named = url._replace(netloc=f"{user}@{hosts}", query="target_session_attrs=primary")
+        for _ in range(2):  # and is no trouble each time
+            connection = await connect(parse(urlunsplit(named)))
+            assert await connection.fetchval("SELECT 1") == 1
+            connection.terminate()
+        with pytest.raises(StartError, match=r"nothing_of_the_kind.*createdb --encoding=UTF8"):
+            await open_store(urlunsplit(named._replace(path="/nothing_of_the_kind")))
+
+
+@asynccontextmanager
+async def _silent() -> AsyncIterator[str]:
+    """Where connections come about, and nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "{}:{}".format(*server.getsockname())
 
 
 async def test_a_schema_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

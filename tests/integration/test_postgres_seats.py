@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from relay.model import Failure, GateState, Reason
 from relay.records import SinkRecord
-from relay.stores.postgres import PostgresStore
+from relay.stores.postgres import PostgresStore, pool
 from relay.stores.postgres.connection import Connection
 from relay.stores.postgres.seats import TERM
 from tests.commands import as_json, done, files
 from tests.contract import postgres
 from tests.fakes.admissions import NOON, admission
-from tests.running import write_config
+from tests.postgres import connected
+from tests.running import until, write_config
 from tests.storing import choose_store
 
 LEASE = timedelta(seconds=60)
@@ -183,3 +186,29 @@ async def test_people_are_told_where_a_sink_is_delivered_to(tmp_path: Path) -> N
         head, *rows = (await done(tmp_path, "sinks", "list")).splitlines()
         assert head.split()[-1] == "at"
         assert [row.split()[-1] for row in rows[:2]] == ["nodes", "node-0"]
+
+
+async def test_who_leaves_seats_and_who_asks_for_them_do_not_lock_each_other_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the database's own order of texts is: there `a` may come before `B`."""
+    monkeypatch.setattr(pool, "_YIELDS", 0)
+    async with nodes(tmp_path) as (one, two), connected(await postgres.database_of(tmp_path)) as database:
+        await one.take_seats(["a", "B"])
+        for leaving in (lambda: one.leave_seats({"a": SECOND, "B": SECOND}), lambda: one.release("node-0", now=NOON)):
+            async with database.transaction():
+                await database.execute("SELECT FROM relay.seat WHERE place = 'B' FOR UPDATE")
+                first = asyncio.create_task(leaving())
+                await _waiting(database, 1)
+                then = asyncio.create_task(two.take_seats(["a", "B"]))
+                await _waiting(database, 2)
+            await asyncio.gather(first, then)
+            await execute(one, "UPDATE relay.seat SET owner = 'node-0', until = relay.clock() + 3000000")
+
+
+async def _waiting(database: Connection, count: int) -> None:
+    async def enough() -> bool:
+        found: int = await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return found >= count
+
+    await until(enough, f"{count} who wait for a lock")

@@ -25,6 +25,7 @@ from relay.stores.postgres.server import parse
 from relay.stores.postgres.skipping import Look
 from relay.stores.rows import to_micros
 from tests.contract.postgres import database_of
+from tests.fakes import wire as wires
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.loop_time import LoopTime
 from tests.running import until
@@ -174,6 +175,20 @@ async def test_what_a_silent_node_holds_is_given_back_by_one_who_was_never_away(
         assert await _heard_of(database, dead, living, silent=3.6, since=3.7) == 1
         [again] = await claim(living)
         assert (again.attempt, again.tries) == (2, 2)
+
+
+async def test_however_much_the_dead_hold_no_step_of_giving_it_back_is_large(tmp_path: Path) -> None:
+    """One that takes longer than a statement may fails, and with it the heartbeat of whoever tries."""
+    async with opened(tmp_path) as (one, other), bystander(tmp_path) as database:
+        await one.accept(admission("crm"))
+        await database.execute(
+            "INSERT INTO relay.delivery (event, route, sink, state, due_at, attempt, owner, config) "
+            "SELECT e.seq, 'all', 'sink-' || number, 'pending', e.received_at, 1, 'gone', '' "
+            "  FROM relay.event e, generate_series(1, 20100) AS number"
+        )
+        assert await other.recover(now=NOON) == 20100
+        steps = await database.fetch("SELECT count(*) FROM relay.delivery WHERE attempt = 1 GROUP BY xmin::text")
+        assert max(count for (count,) in steps) <= 10_000
 
 
 async def test_a_node_that_was_away_itself_takes_nobody_for_dead(tmp_path: Path) -> None:
@@ -435,6 +450,31 @@ async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
         await wire.ended()
 
 
+async def test_a_node_ends_although_the_server_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cancelled rolls its transaction back first, and then hears only that its connection is lost."""
+    monkeypatch.setattr(nodes, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(postgres, "WRITING_MS", 200)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
+    url = urlsplit(await database_of(tmp_path))
+    beat = nodes.beat
+    async with wires.Wire(url.port or 5432) as wire:
+
+        async def last(database: Connection, owner: str, *, ahead: int) -> nodes.Beat:
+            await wire.switch(wires.Hanging())
+            return await beat(database, owner, ahead=ahead)
+
+        store = await PostgresStore.open(
+            urlunsplit(url._replace(netloc=f"{url.username}@{wire.address}", query="pool_mode=transaction"))
+        )
+        await store.recover(now=NOON)
+        monkeypatch.setattr(nodes, "beat", last)
+        await asyncio.sleep(0.1)
+        assert isinstance(wire.fault, wires.Hanging)
+        ending = asyncio.create_task(store.close())
+        ended, _ = await asyncio.wait([ending], timeout=10)
+        assert ended
+
+
 async def test_a_disk_that_is_full_is_told_and_found_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: object, **__: object) -> Sequence[Acceptance]:
         raise DiskFullError("could not extend file")
@@ -476,6 +516,21 @@ async def test_a_writer_that_dies_ends_the_store(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="the writer died"):
             await store.accept(admission("crm"))
         assert "the writer died" in store.health().obstacle
+
+
+async def test_a_heartbeat_that_dies_ends_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would hear of the node any more, and it would begin nothing and not say why."""
+
+    async def broken(*_: object, **__: object) -> nodes.Beat:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(nodes, "BEAT_SECONDS", 0.01)
+    async with opened(tmp_path, 1) as (store,):
+        await store.recover(now=NOON)
+        monkeypatch.setattr(nodes, "beat", broken)
+        async with asyncio.timeout(10):
+            assert "the heartbeat died: ZeroDivisionError: of ours" in str(await store.failed())
+        assert "the heartbeat died" in store.health().obstacle
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

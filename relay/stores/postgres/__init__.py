@@ -72,7 +72,8 @@ class PostgresStore:
         self._leases = Leases(self._writing, self._owner)
         self._skipping = Skipping()
         self._pulse = Pool(server, size=1, statement_ms=WRITING_MS, beside=pools)  # who is busy must be heard of too
-        self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
+        died = partial(self._writer.give_up, "the heartbeat")
+        self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat, on_death=died)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, owner: str | None = None) -> PostgresStore:

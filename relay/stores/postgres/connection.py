@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
-import asyncpg
 from asyncpg import exceptions
 
 from relay.errors import StartError, StoreError, StoreUnavailable, StoreUnusable
-from relay.stores.postgres import texts
+from relay.stores.postgres import dialing, texts
 from relay.stores.postgres.server import Server
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = dialing.Connection
 
 APPLICATION = "dyte-relay"
 CONNECT_SECONDS = 2.0
@@ -86,22 +85,36 @@ def prelude(statement_ms: int, *, reads: bool = False) -> str:
     return f"{kept}; {_DURABLY.format(local='true')}"
 
 
+@contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Who is cancelled ends so. asyncpg rolls a transaction back before it lets a cancellation through, and where the
+    connection is lost meanwhile it tells of that instead: whoever tries again after trouble would never end."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    except TROUBLE as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+
+
 async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool = False) -> Connection:
     """A new connection; through one that `reads` nothing can be written.
 
     Raises what `classify` knows, or ValueError where the URL cannot be used.
     """
     if server.pooled:
-        connection: Connection = await asyncpg.connect(
-            server.url,
-            timeout=CONNECT_SECONDS,
+        connection = await dialing.dial(
+            server.urls,
+            seconds=CONNECT_SECONDS,
             statement_cache_size=0,
             server_settings={"application_name": APPLICATION},
         )
     else:
-        connection = await asyncpg.connect(
-            server.url,
-            timeout=CONNECT_SECONDS,
+        connection = await dialing.dial(
+            server.urls,
+            seconds=CONNECT_SECONDS,
             server_settings={
                 "application_name": APPLICATION,
                 "tcp_keepalives_idle": "60",  # a firewall forgets what is silent, and nobody would be told
@@ -109,8 +122,9 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
             },
         )
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await _set_up(connection, pooled=server.pooled)
+        with heeding_cancellation():
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await _set_up(connection, pooled=server.pooled)
     except BaseException:
         connection.terminate()
         raise

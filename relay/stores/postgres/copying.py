@@ -16,6 +16,7 @@ _AT_WORK = "SELECT EXISTS (SELECT FROM relay.node WHERE seen_at > relay.clock() 
 _PATIENT = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 # The flush of `finish` is one of all that was written before.
 _HASTY = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off"
+_ALONE = f"LOCK TABLE {', '.join(f'relay.{table}' for table in TABLES)} IN ACCESS EXCLUSIVE MODE"
 _GO_ON = (
     "SELECT setval('relay.event_seq_seq', greatest(max(seq), 1), max(seq) IS NOT NULL) FROM relay.event",
     "SELECT setval('relay.delivery_id_seq', greatest(max(id), 1), max(id) IS NOT NULL) FROM relay.delivery",
@@ -28,6 +29,7 @@ class PostgresOrigin:
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
         self._connection = connection
+        self._counted: Mapping[str, int] = {}
 
     @classmethod
     async def open(cls, url: str) -> PostgresOrigin:
@@ -46,7 +48,8 @@ class PostgresOrigin:
 
     async def counts(self) -> Mapping[str, int]:
         """See `Origin.counts`."""
-        return await _counts(self._connection, self._server)
+        self._counted = await _counts(self._connection, self._server)
+        return self._counted
 
     async def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
         """See `Origin.rows`."""
@@ -65,9 +68,12 @@ class PostgresOrigin:
             raise classify(error, self._server) from error
 
     async def check(self) -> None:
-        """See `Origin.check`."""
+        """See `Origin.check`. One that has ended again has left what the transaction of the copy does not see."""
         async with reaching(self._server) as connection:
             await _check_alone(connection, self._server)
+            if await _counts(connection, self._server) != self._counted:
+                told = f"store: a relay has worked on {self._server.name} meanwhile; stop all of them, and copy again"
+                raise StoreUnusable(told, kind="busy")
 
     async def close(self) -> None:
         """See `Origin.close`."""
@@ -88,18 +94,18 @@ class PostgresCopy:
         async with reaching(server) as connection:
             await check(connection, server, create=True, unfinished=True)
             await migrate(connection)
-            await _check_alone(connection, server)
-            if not await is_unfinished(connection) and in_use(await _counts(connection, server)):
-                raise StoreUnusable(f"store: {server.name} is not empty; name a database that is", kind="other")
+            await _check_free(connection, server)
         try:
             return cls(server, await connect(server))
         except TROUBLE as error:
             raise refusal(error, server) from error
 
     async def begin(self) -> None:
-        """See `Copy.begin`."""
+        """See `Copy.begin`. What a relay has written since `open` is not thrown away."""
         try:
             async with self._connection.transaction():
+                await self._connection.execute(_ALONE)
+                await _check_free(self._connection, self._server)
                 await mark_unfinished(self._connection, unfinished=True)
                 await self._connection.execute(f"TRUNCATE {', '.join(f'relay.{table}' for table in TABLES)}")
         except TROUBLE as error:
@@ -162,6 +168,12 @@ async def _counts(connection: Connection, server: Server) -> Mapping[str, int]:
             }
     except TROUBLE as error:
         raise classify(error, server) from error
+
+
+async def _check_free(connection: Connection, server: Server) -> None:
+    await _check_alone(connection, server)
+    if not await is_unfinished(connection) and in_use(await _counts(connection, server)):
+        raise StoreUnusable(f"store: {server.name} is not empty; name a database that is", kind="other")
 
 
 async def _check_alone(connection: Connection, server: Server) -> None:

@@ -26,6 +26,9 @@ PATIENCE = 3_500_000
 _SURE = 0.9
 """Part of that time for which one who was heard of counts itself as living: its clock may be the slower one."""
 
+_MOST = 10_000
+"""So many deliveries are given back in one step; see `relay.give_back`."""
+
 _JOIN = "SELECT * FROM relay.join($1, $2, $3, $4)"
 _BEAT = "SELECT * FROM relay.beat($1, $2, $3, $4)"
 _CLOCK = "SELECT relay.clock()"
@@ -77,10 +80,15 @@ async def leave(connection: Connection, owner: str) -> None:
 class Presence:
     """A node at work: it is heard of until it leaves."""
 
-    def __init__(self, pool: Pool, owner: str, *, on_beat: Callable[[Beat], None]) -> None:
+    def __init__(
+        self, pool: Pool, owner: str, *, on_beat: Callable[[Beat], None], on_death: Callable[[BaseException], None]
+    ) -> None:
+        """`on_death` is told what ended the heartbeat, which nothing is meant to: such a node would take webhooks in
+        and begin nothing, for ever."""
         self._pool = pool
         self._owner = owner
         self._on_beat = on_beat
+        self._on_death = on_death
         self._ahead = 0
         self._tenure = 0
         self._heard_until = inf
@@ -95,11 +103,15 @@ class Presence:
 
     async def join(self, *, now: int) -> int:
         """Be at work; how much was given back. May be said again."""
-        asked = asyncio.get_running_loop().time()
-        given_back, self._ahead = await self._pool.run(partial(join, owner=self._owner, now=now))
-        self._heard(asked)
+        given_back, step = 0, _MOST
+        while step >= _MOST:
+            asked = asyncio.get_running_loop().time()
+            step, self._ahead = await self._pool.run(partial(join, owner=self._owner, now=now))
+            given_back += step
+            self._heard(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._go_on(), name="store-beat")
+            self._task.add_done_callback(self._ended)
         return given_back
 
     async def leave(self) -> None:
@@ -119,6 +131,10 @@ class Presence:
             with suppress(StoreUnavailable):  # the server is away; the next beat says how long
                 self._on_beat(await self._pool.run(partial(beat, owner=self._owner, ahead=self._ahead)))
                 self._heard(asked)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_death(error)
 
     def _heard(self, asked: float) -> None:
         if asked >= self._heard_until:

@@ -13,7 +13,15 @@ from asyncpg import exceptions
 
 from relay.errors import StoreUnavailable
 from relay.model import value
-from relay.stores.postgres.connection import TROUBLE, Connection, classify, connect, is_outage, prelude
+from relay.stores.postgres.connection import (
+    TROUBLE,
+    Connection,
+    classify,
+    connect,
+    heeding_cancellation,
+    is_outage,
+    prelude,
+)
 from relay.stores.postgres.server import Server
 
 T = TypeVar("T")
@@ -84,7 +92,8 @@ class Pool:
             busy = f"store: {self._server.name}: all {self._size} connections are in use"
             raise StoreUnavailable(busy, kind="busy") from None
         try:
-            result = await self._tried_again(query)
+            with heeding_cancellation():
+                result = await self._tried_again(query)
         except TROUBLE as error:
             failure = classify(error, self._server)
             if failure.kind in _LASTING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from collections.abc import Mapping, Sequence
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from relay.errors import StartError
 from relay.model import value
@@ -20,8 +20,8 @@ _POOL_MODES = {"session": False, "transaction": True}
 class Server:
     """A database, and how to come to it."""
 
-    url: str
-    """With the password: not for messages."""
+    urls: Sequence[str]
+    """Of each server that may be the one, in order. With the password: not for messages."""
     name: str
     """What messages call it: host, port and database."""
     passwords: tuple[str, ...] = ()
@@ -61,11 +61,17 @@ def parse(url: str) -> Server:
         raise StartError("store: pool_mode is session or transaction, as PgBouncer's setting says")
     written = {password, unquote(password), *(query.get(name, "") for name in _SECRETS)} - {""}
     return Server(
-        url=urlunsplit(parts._replace(query=urlencode(query))),
+        urls=_each(parts._replace(query=urlencode(query))),
         name=_shown(parts.netloc.rpartition("@")[2], parts.path, query),
         passwords=tuple(sorted(written, key=len, reverse=True)),
         pooled=_POOL_MODES[mode],
     )
+
+
+def _each(parts: SplitResult) -> Sequence[str]:
+    """A URL for each server that this one names."""
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
 
 
 def _shown(hosts: str, path: str, query: Mapping[str, str]) -> str:

@@ -85,6 +85,14 @@ class Writer:
         self._work.set()
         return await waiting.future
 
+    def give_up(self, part: str, error: BaseException) -> None:
+        """Write nothing any more: a part of the store has ended by an error of ours."""
+        if self.failed.done():
+            return
+        failure = StoreUnavailable(f"store: {part} died: {type(error).__name__}: {error}", kind="other")
+        self.failed.set_result(failure)
+        _refuse(self._queue, failure)
+
     async def close(self) -> None:
         """Finish what waits, and take nothing more."""
         self._closing = True
@@ -93,11 +101,8 @@ class Writer:
         _refuse(self._queue, _closed())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None or self.failed.done():
-            return
-        failure = StoreUnavailable(f"store: the writer died: {type(error).__name__}: {error}", kind="other")
-        self.failed.set_result(failure)
-        _refuse(self._queue, failure)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.give_up("the writer", error)
 
     async def _run(self) -> None:
         while await self._wait():

@@ -242,7 +242,8 @@ $$;
 
 -- Make what these owners hold due at $2. But what was interrupted again and again may be what kills them, and must not
 -- always be in the company of the same others: after three begun attempts each comes back at a moment of its own, within
--- 5 s. What is being settled just now is left alone.
+-- 5 s. What is being settled just now is left alone. No more than 10000 at once: a heartbeat that took longer than a
+-- statement may would never succeed, and nobody would be heard of any more. `beat` and `join` are called again.
 CREATE FUNCTION relay.give_back(TEXT[], BIGINT) RETURNS INTEGER LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     count INTEGER;
@@ -251,7 +252,7 @@ BEGIN
        SET due_at = least(d.due_at, $2 + CASE WHEN d.tries > 2 THEN (random() * 5000000)::BIGINT ELSE 0 END),
            owner = NULL
      WHERE d.id = ANY(ARRAY(
-        SELECT h.id FROM relay.delivery h WHERE h.owner = ANY($1) ORDER BY h.id FOR UPDATE SKIP LOCKED));
+        SELECT h.id FROM relay.delivery h WHERE h.owner = ANY($1) LIMIT 10000 FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS count = ROW_COUNT;
     RETURN count;
 END

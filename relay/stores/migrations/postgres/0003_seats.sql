@@ -15,6 +15,8 @@ CREATE TABLE relay.sink_word (
     PRIMARY KEY (sink, owner)
 );
 
+-- Whoever locks several seats does so in the order of their places, as the column compares them.
+
 -- Owner $1 takes the seats of places $2 for $3, as far as nobody else has them. Yields those that are its own then, and
 -- for how long nobody else has had them; NULL: nobody else ever did.
 CREATE FUNCTION relay.take_seats(TEXT, TEXT[], BIGINT) RETURNS TABLE (place TEXT, alone BIGINT) LANGUAGE plpgsql AS $$
@@ -24,7 +26,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     INSERT INTO relay.seat AS s (place, owner, until, since)
-    SELECT wanted, $1, moment + $3, NULL FROM unnest($2) AS wanted ORDER BY wanted
+    SELECT wanted, $1, moment + $3, NULL FROM unnest($2) AS wanted ORDER BY wanted COLLATE "C"
     ON CONFLICT (place) DO UPDATE
        SET since = CASE WHEN s.owner = $1 THEN s.since ELSE s.until END, owner = $1, until = moment + $3
      WHERE s.owner = $1 OR s.until <= moment
@@ -79,6 +81,7 @@ $$;
 CREATE OR REPLACE FUNCTION relay.release(TEXT, BIGINT) RETURNS INTEGER LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE relay.node SET seen_at = 0 WHERE owner = $1;
+    PERFORM 1 FROM relay.seat WHERE owner = $1 ORDER BY place FOR UPDATE;
     UPDATE relay.seat SET until = least(until, relay.clock()) WHERE owner = $1;
     RETURN relay.give_back(ARRAY[$1], $2);
 END
