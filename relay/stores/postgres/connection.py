@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 import asyncpg
@@ -110,7 +110,8 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
         )
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            await _set_up(connection, pooled=server.pooled)
+            with watched(connection):
+                await _set_up(connection, pooled=server.pooled)
     except BaseException:
         connection.terminate()
         raise
@@ -126,13 +127,26 @@ async def _set_up(connection: Connection, *, pooled: bool) -> None:
         )
 
 
+@contextmanager
+def watched(connection: Connection) -> Iterator[None]:
+    """Whatever comes of a connection that ends is trouble with it: asyncpg stumbles where it ends between two questions
+    of its own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TROUBLE) or not connection.is_closed():
+            raise
+        raise ConnectionResetError(f"the connection ended: {error}") from error
+
+
 @asynccontextmanager
 async def reaching(server: Server) -> AsyncIterator[Connection]:
     """A connection for one who opens the store; StartError or StoreUnusable say what stands in the way."""
     try:
         connection = await connect(server)
         try:
-            yield connection
+            with watched(connection):
+                yield connection
         finally:
             connection.terminate()
     except TROUBLE as error:

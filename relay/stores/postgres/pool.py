@@ -13,7 +13,7 @@ from asyncpg import exceptions
 
 from relay.errors import StoreUnavailable
 from relay.model import value
-from relay.stores.postgres.connection import TROUBLE, Connection, classify, connect, is_outage, prelude
+from relay.stores.postgres.connection import TROUBLE, Connection, classify, connect, is_outage, prelude, watched
 from relay.stores.postgres.server import Server
 
 T = TypeVar("T")
@@ -126,7 +126,8 @@ class Pool:
         given_up = asyncio.get_running_loop().call_later(seconds, connection.terminate)
         sound = False
         try:
-            result = await (self._alone(connection, query) if self._server.pooled else query(connection))
+            with watched(connection):
+                result = await (self._alone(connection, query) if self._server.pooled else query(connection))
             sound = True
         except TROUBLE as error:
             sound = not is_outage(error)
