@@ -12,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PURE := relay/asyncapi/*.py,relay/cloudevents.py,relay/config/standins.py,relay/dyte.py,relay/events/drift.py,relay/events/schema.py,relay/expectations.py,relay/expression.py,relay/gate.py,relay/leases.py,relay/overrides.py,relay/pace.py,relay/payload.py,relay/preview.py,relay/publickey.py,relay/registration/answers.py,relay/registration/options.py,relay/registration/plan.py,relay/registration/url.py,relay/representation.py,relay/retry.py,relay/routing.py,relay/seat.py,relay/sensitive.py,relay/sinks/address.py,relay/sinks/curl.py,relay/sinks/kafka/message.py,relay/standard_webhooks.py,relay/views.py,relay/vocabulary.py
 
 # What `make bench-smoke` tries: all but what another one tries as well.
-SMOKE := accept,kafka,sinks,latency,drain,million
+SMOKE := accept,kafka,sinks,latency,drain,million,postgres
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve simulate test check format lint types layers tests-with-coverage crash fuzz properties million bench-outage bench-flood kafka kafka-jars nginx promtool asyncapi-parser audit schema lock docs docs-serve docs-links clean bench bench-smoke bench-soak wrk test-postgres-newest postgres

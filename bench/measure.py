@@ -113,7 +113,7 @@ def closed_loop(
             cpu_us=(server.process.cpu() - cpu) / max(1, events) * 1e6,
             refused=posted.refused,
             broken=posted.broken,
-            duplicates=_duplicates(server),
+            duplicates=duplicates(server),
             own_share=own / posted.seconds,
             server_core=server_core,
             load_core=load_core,
@@ -133,7 +133,8 @@ def accepted(server: Server) -> int:
     return round(sum(found[name] for name in found if name.startswith("relay_events_total{")))
 
 
-def _duplicates(server: Server) -> int:
+def duplicates(server: Server) -> int:
+    """Events that the relay took for repeats since it started."""
     found = server.metrics() if server.admin else {}
     return round(sum(found[name] for name in found if name.startswith("relay_duplicates_total{")))
 

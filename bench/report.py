@@ -93,6 +93,9 @@ class Report:
             for chart in section.charts:
                 yield f"![{chart.title}]({chart.name}.svg)\n"
             yield from table(section.columns, section.rows)
+            for further in section.more:
+                yield f"{further.title}\n"
+                yield from table(further.columns, further.rows)
             if section.notes:
                 yield "\n".join([*(f"- {note}" for note in section.notes), ""])
         for name, why in self.missing.items():

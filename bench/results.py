@@ -33,6 +33,15 @@ class Target:
 
 
 @value
+class Table:
+    """A further table of a scenario."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@value
 class Section:
     """What one scenario found."""
 
@@ -47,6 +56,7 @@ class Section:
     raw: Any
     """Every single figure, as JSON takes it."""
     notes: Sequence[str] = ()
+    more: Sequence[Table] = ()
 
 
 THROUGHPUT = ("", "events/s (median)", "lowest to highest", "CPU µs per event", "server at work", "load's core")

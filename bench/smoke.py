@@ -25,9 +25,10 @@ def problems(report: Report, folder: Path) -> Sequence[str]:
 
 
 def _of(section: Section, folder: Path) -> Iterator[str]:
-    for row in section.rows:
-        if len(row) != len(section.columns) or not all(row):
-            yield f"a row with other cells than its table: {row}"
+    for columns, rows in [(section.columns, section.rows), *((table.columns, table.rows) for table in section.more)]:
+        for row in rows:
+            if len(row) != len(columns) or not all(row):
+                yield f"a row with other cells than its table: {row}"
     for path, figure in _figures(section.raw, ()):
         if not isfinite(figure):
             yield f"{'.'.join(path)} is {figure}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from bench.results import Section
 from bench.run import Run
-from bench.scenarios import accept, drain, latency, million, sinks, verify, workers
+from bench.scenarios import accept, drain, latency, million, postgres, sinks, verify, workers
 
 SCENARIOS: Mapping[str, Callable[[Run], Section]] = {
     "accept": accept.run,
@@ -17,5 +17,6 @@ SCENARIOS: Mapping[str, Callable[[Run], Section]] = {
     "drain": drain.run,
     "million": million.run,
     "workers": workers.run,
+    "postgres": postgres.run,
 }
 """By name, in the order in which they are measured and reported."""

@@ -24,7 +24,7 @@ _SEEDED = "01931b2e-7f00-7000-8000-"
 
 
 @value
-class _Outlet:
+class Outlet:
     """Where a backlog goes."""
 
     sink: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Drain:
 def run(run: Run) -> Section:
     """Measure."""
     found = []
-    for kind, outlet in (("HTTP", _http), ("Kafka", _kafka)):
+    for kind, outlet in (("HTTP", to_http), ("Kafka", _kafka)):
         with outlet(run) as opened:
             drain = _drain(run, kind, opened)
         run.say(f"{kind:6} {drain.per_second:8,.0f}/s  live events reach it with p99 {drain.live_p99:,.0f} ms")
@@ -86,32 +86,37 @@ def run(run: Run) -> Section:
 
 
 @contextmanager
-def _http(run: Run) -> Iterator[_Outlet]:
+def to_http(run: Run) -> Iterator[Outlet]:
+    """A receiver that takes everything."""
     with receiving(run.place) as receiver:
         sink = {"type": "http", "url": receiver.url, "allow_private": True}
-        yield _Outlet(sink=sink, count=receiver.count, taken=receiver.taken)
+        yield Outlet(sink=sink, count=receiver.count, taken=receiver.taken)
 
 
 @contextmanager
-def _kafka(run: Run) -> Iterator[_Outlet]:
+def _kafka(run: Run) -> Iterator[Outlet]:
     broker = run.broker()
     topic = broker.topic()
     sink = {"type": "kafka", "bootstrap_servers": broker.bootstrap, "topic": topic}
-    yield _Outlet(sink=sink, count=lambda: broker.size(topic), taken=lambda: broker.taken(topic))
+    yield Outlet(sink=sink, count=lambda: broker.size(topic), taken=lambda: broker.taken(topic))
     broker.forget(topic)
 
 
-def _drain(run: Run, kind: str, outlet: _Outlet) -> Drain:
-    waiting = run.settings.backlog
-    folder = seeded(run, waiting)
+def _drain(run: Run, kind: str, outlet: Outlet) -> Drain:
+    folder = seeded(run, run.settings.backlog)
     with relay({SINK: outlet.sink}, to=folder)(run.place) as server:
-        cpu = server.process.cpu()
-        with sending(server.url, run.place.pool, rate=LIVE_RATE, seconds=DRAIN_TIME) as process:
-            _wait(outlet, waiting, server)
-            answers = finish(process)
-        _wait(outlet, waiting + len(answers.ids) - answers.no_good, server)
-        cpu = server.process.cpu() - cpu
-    return _found(kind, outlet.taken(), answers, cpu)
+        return goes(run, kind, outlet, server, cpu=server.process.cpu)
+
+
+def goes(run: Run, kind: str, outlet: Outlet, server: Server, *, cpu: Callable[[], float]) -> Drain:
+    """Wait until the backlog of a relay that has just started is gone; `cpu` tells the processor time of all that is
+    at work on it."""
+    waiting, spent = run.settings.backlog, cpu()
+    with sending(server.url, run.place.pool, rate=LIVE_RATE, seconds=DRAIN_TIME) as process:
+        _wait(outlet, waiting, server)
+        answers = finish(process)
+    _wait(outlet, waiting + len(answers.ids) - answers.no_good, server)
+    return _found(kind, outlet.taken(), answers, cpu() - spent)
 
 
 def _found(kind: str, taken: Mapping[str, float], answers: Answers, cpu: float) -> Drain:
@@ -133,7 +138,7 @@ def _found(kind: str, taken: Mapping[str, float], answers: Answers, cpu: float) 
     )
 
 
-def _wait(outlet: _Outlet, count: int, server: Server) -> None:
+def _wait(outlet: Outlet, count: int, server: Server) -> None:
     deadline = monotonic() + DRAIN_TIME
     while (arrived := outlet.count()) < count:
         if monotonic() > deadline:

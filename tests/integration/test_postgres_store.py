@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +22,8 @@ from relay.stores import postgres
 from relay.stores.postgres import PostgresStore, connection, intake, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
+from relay.stores.postgres.skipping import Look
+from relay.stores.rows import to_micros
 from tests.contract.postgres import database_of
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.loop_time import LoopTime
@@ -273,6 +276,27 @@ async def test_what_one_node_accepts_ends_the_wait_of_another(tmp_path: Path) ->
             await waiting
 
 
+async def test_others_are_told_only_of_what_nobody_here_takes(tmp_path: Path) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as other:
+        await other.add_listener("dyte_relay", lambda *given: heard.put_nowait(given[-1].partition(" ")[2]))
+        for sinks in (("taken",), ("taken", "left")):
+            waiting = asyncio.create_task(store.wait("taken", timeout=60))
+            await asyncio.sleep(0)
+            await store.accept(admission(*sinks))
+            await waiting
+        assert len(await claim(store, limit=3, sink="taken")) == 2
+        async with asyncio.timeout(10):
+            assert await heard.get() == "left"
+            waiting = asyncio.create_task(store.wait("taken", timeout=60))
+            await asyncio.sleep(0)
+            await store.accept(admission("taken"))
+            await waiting
+            assert len(await claim(store, limit=1, sink="taken")) == 1, "and there may be more"
+            assert await heard.get() == "taken"
+        assert heard.empty()
+
+
 # Connections that are lost
 
 
@@ -479,6 +503,61 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
             assert [each.duplicate for each in made] == [DuplicateKind.BODY, None, None]
             assert made[2].conflict
         assert await _marks_read(database) - before < 100
+
+
+async def test_what_was_planned_for_an_empty_store_is_good_for_a_full_one(tmp_path: Path) -> None:
+    async with bystander(tmp_path) as database:
+        read = [0]
+        for _ in range(12):
+            given = [admission("crm", replay_window=WINDOW) for _ in range(8)]
+            given += [admission("ordered", order_key=f"meeting-{number % 4}") for number in range(8)]
+            await intake.accept_all(database, [intake.Candidate(each) for each in given])
+            for sink in ("crm", "ordered"):
+                claimed = await outbox.claim(
+                    database, sink, limit=4, newest=1, now=NOON, lease=LEASE, owner="me", seat=None, look=Look()
+                )
+                assert len(claimed) == 4
+                await outbox.settle(database, [(each, DONE) for each in claimed], now=NOON)
+            await database.execute("SELECT pg_stat_force_next_flush()")
+            read.append(await database.fetchval("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"))
+        rounds = [after - before for before, after in pairwise(read)]
+        assert 2 * rounds[-1] < 3 * rounds[2], f"each cost more than the one before: {rounds}"
+
+
+async def test_what_vacuum_may_not_remove_is_passed_by_few_claims(tmp_path: Path) -> None:
+    long_ago, look = to_micros(NOON - timedelta(seconds=100)), Look()
+
+    async def begin(later: timedelta) -> list[int]:
+        claimed = await outbox.claim(
+            database, "crm", limit=8, newest=2, now=NOON + later, lease=LEASE, owner="me", seat=None, look=look
+        )
+        return [each.attempt for each in claimed]
+
+    async with opened(tmp_path, 1) as (store,), bystander(tmp_path) as onlooker, bystander(tmp_path) as database:
+        await onlooker.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM relay.delivery")
+        await database.execute(
+            "INSERT INTO relay.delivery (event, route, sink, state, due_at, config)"
+            " SELECT -n, 'r', 'crm', 'pending', $1, '' FROM generate_series(1, 5000) n",
+            long_ago,
+        )
+        await database.execute("UPDATE relay.delivery SET state = 'delivered', due_at = NULL")
+        before = await _due_passed(database)
+        for number in range(10):
+            await store.accept(admission("crm"))
+            assert await begin(timedelta(milliseconds=number)) == [1]
+        assert 5000 <= await _due_passed(database) - before < 2 * 5000
+        await store.accept(admission("crm"))
+        await database.execute("UPDATE relay.delivery SET due_at = $1 WHERE attempt = 0 AND event > 0", long_ago)
+        assert await begin(timedelta(milliseconds=20)) == []
+        assert await begin(timedelta(seconds=6)) == [1], "what comes to light late is found now and then"
+
+
+async def _due_passed(database: Connection) -> int:
+    """How many entries of the index of what is due were read so far."""
+    await database.execute("SELECT pg_stat_force_next_flush()")
+    return int(
+        await database.fetchval("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'delivery_due'")
+    )
 
 
 async def _marks_read(database: Connection) -> int:

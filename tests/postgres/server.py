@@ -40,14 +40,20 @@ class Server:
     """One server. Its port and its data stay the same over stop, kill and start."""
 
     def __init__(
-        self, kind: str = "debian", settings: Mapping[str, str] | None = None, *, port: int | None = None
+        self,
+        kind: str = "debian",
+        settings: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
+        within: Path | None = None,
     ) -> None:
-        """`kind` is `debian` or `newest`; `settings` are those of postgresql.conf. Raises NoPostgres."""
+        """`kind` is `debian` or `newest`; `settings` are those of postgresql.conf; its folder is `within` that one, or
+        where temporary files are. Raises NoPostgres."""
         self.port = port or free_port()
         self._binaries = find(kind)
         self._settings = {**_SETTINGS, **(settings or {})}
         self._identity = _identity()
-        self.folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-postgres-", dir=within))
         """Its Unix socket is here."""
         if self._identity:
             os.chown(self.folder, self._identity["user"], self._identity["group"])
@@ -61,6 +67,13 @@ class Server:
     def running(self) -> bool:
         """Whether the process lives; a paused one does."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that the others have sprung from."""
+        if self._process is None:
+            raise NoPostgres("it does not run")
+        return self._process.pid
 
     def start(self) -> None:
         """Start, and return when it answers. Nothing to do if it runs. Raises NoPostgres with the end of its log."""

@@ -44,6 +44,7 @@ from relay.stores.postgres.pace import paces
 from relay.stores.postgres.pool import Pool, Query, obstacle, together
 from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
+from relay.stores.postgres.skipping import Skipping
 from relay.stores.postgres.writer import Writer
 from relay.stores.rows import from_micros, to_micros
 
@@ -69,6 +70,7 @@ class PostgresStore:
         self._writer = Writer(self._accepting, connections=_ACCEPTERS, on_commit=self._committed)
         self._hints = Hints(server, self._writing, owner=self._owner)
         self._leases = Leases(self._writing, self._owner)
+        self._skipping = Skipping()
         self._pulse = Pool(server, size=1, statement_ms=WRITING_MS, beside=pools)  # who is busy must be heard of too
         self._presence = nodes.Presence(self._pulse, self._owner, on_beat=self._beat)
 
@@ -102,20 +104,24 @@ class PostgresStore:
         """See `Outbox.claim`."""
         started = perf_counter()
         claim = partial(outbox.claim, sink=sink, limit=limit, newest=newest, now=now, lease=lease, owner=self._owner)
-        claimed = await self._leases.claim(partial(claim, seat=seat), now=to_micros(now), until=to_micros(now + lease))
+        claim = partial(claim, seat=seat, look=self._skipping.of(sink))
+        claimed = await self._leases.claim(claim, now=to_micros(now), until=to_micros(now + lease))
         if claimed:
             self._committed(perf_counter() - started)
+        self._hints.took(sink, all_of_it=len(claimed) < limit)
         return claimed
 
     async def settle(self, results: Sequence[Settled], *, now: datetime) -> Sequence[bool]:
         """See `Outbox.settle`."""
         told: list[bool] = []
         for part in outbox.parts(results):  # one that stands there twice counts once
-            recorded = await self._write(partial(outbox.settle, results=part, now=now))
+            recorded, due = await self._write(partial(outbox.settle, results=part, now=now))
             told += [of.id in recorded for of, _ in part]
             self._leases.ended(of for of, _ in part)
-        for sink in {of.sink for of, _ in results}:  # the next one of its meeting may have come due
-            self._hints.set(sink)
+            if due is not None:  # the next one of a meeting, or a retry
+                for sink in {of.sink for of, _ in part}:
+                    self._skipping.of(sink).comes_due(due)
+                    self._hints.set(sink)
         return told
 
     async def wait(self, sink: str, *, timeout: float) -> None:
@@ -128,8 +134,11 @@ class PostgresStore:
 
     async def next_due(self, sink: str) -> datetime | None:
         """See `Outbox.next_due`."""
-        due = await self._writing.run(partial(outbox.next_due, sink=sink))
-        return None if due is None else from_micros(due)
+        look = self._skipping.of(sink)
+        if not (look.since and look.next_known):
+            look.next_due = await self._writing.run(partial(outbox.next_due, sink=sink))
+            look.next_known = True
+        return None if look.next_due is None else from_micros(look.next_due)
 
     # Switchboard
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -37,6 +38,11 @@ class Hints:
         self._pool = pool
         self._owner = owner
         self._events: dict[str, asyncio.Event] = {}
+        self._waiting: Counter[str] = Counter()
+        self._looks_until: dict[str, float] = {}
+        """Until when whoever has waited is taken to be looking."""
+        self._too_much: set[str] = set()
+        """Sinks of which more is due than was taken here."""
         self._untold: set[str] = set()
         self._teller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -51,17 +57,25 @@ class Hints:
         self._event(sink).set()
 
     def tell(self, sinks: Iterable[str]) -> None:
-        """End it here, and on other nodes a moment later."""
+        """End it here, and on other nodes a moment later; unless somebody here takes what is due, and others would look
+        for it in vain."""
         for sink in sinks:
+            if not self._attended(sink):
+                self._tell_others(sink)
             self.set(sink)
-            if not self.alone and len(sink) < _LONGEST // 4:
-                self._untold.add(sink)
-        if self._untold and self._teller is None:
-            self._teller = asyncio.create_task(self._tell(), name="store-notify")
+
+    def took(self, sink: str, *, all_of_it: bool) -> None:
+        """What was due was claimed here. When it is more than can be taken, others are told, once."""
+        if all_of_it:
+            self._too_much.discard(sink)
+        elif sink not in self._too_much:
+            self._too_much.add(sink)
+            self._tell_others(sink)
 
     async def wait(self, sink: str, *, timeout: float) -> None:
         """Until the sink's hint, or so many seconds."""
         event = self._event(sink)
+        self._waiting[sink] += 1
         try:
             async with asyncio.timeout(timeout):
                 await event.wait()
@@ -69,6 +83,8 @@ class Hints:
             return
         finally:
             event.clear()
+            self._waiting[sink] -= 1
+            self._looks_until[sink] = asyncio.get_running_loop().time() + _EVERY
 
     async def close(self) -> None:
         """Tell what is untold, and hear nothing more."""
@@ -77,6 +93,16 @@ class Hints:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
+
+    def _attended(self, sink: str) -> bool:
+        """Whether somebody here waits for it, or did a moment ago."""
+        return self._waiting[sink] > 0 or asyncio.get_running_loop().time() < self._looks_until.get(sink, 0.0)
+
+    def _tell_others(self, sink: str) -> None:
+        if not self.alone and len(sink) < _LONGEST // 4:
+            self._untold.add(sink)
+            if self._teller is None:
+                self._teller = asyncio.create_task(self._tell(), name="store-notify")
 
     def _event(self, sink: str) -> asyncio.Event:
         return self._events.setdefault(sink, asyncio.Event())

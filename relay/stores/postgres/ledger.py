@@ -35,18 +35,10 @@ from relay.stores.rows import (
 )
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM relay.event e"  # noqa: S608 - a constant of ours
-# A mark is sorted by source and webhook id first, of which there are few: each is a step down the index. An index on
-# uuids alone would cost every accept, for what people ask now and then.
 _MARKED = """
-WITH RECURSIVE pair (source, webhook_id) AS (
-    (SELECT source, webhook_id FROM relay.mark ORDER BY source, webhook_id LIMIT 1)
-    UNION ALL
-    SELECT next.source, next.webhook_id FROM pair CROSS JOIN LATERAL (
-        SELECT source, webhook_id FROM relay.mark WHERE (source, webhook_id) > (pair.source, pair.webhook_id)
-         ORDER BY source, webhook_id LIMIT 1) next)
-SELECT DISTINCT marked.event_id FROM pair CROSS JOIN LATERAL (
+SELECT DISTINCT marked.event_id FROM (
     SELECT event_id FROM relay.mark
-     WHERE source = pair.source AND webhook_id = pair.webhook_id AND uuid = $1 LIMIT 2) marked LIMIT 2"""
+     WHERE hashtextextended(uuid, 0) = hashtextextended($1, 0) AND uuid = $1 LIMIT 100) marked LIMIT 2"""
 _ATTEMPT, _REASON = (DELIVERY_COLUMNS.split(", ").index(name) for name in ("d.attempt", "d.reason"))
 """Places of the columns."""
 _ATTEMPTS = """
@@ -57,8 +49,9 @@ _QUEUE = """
 SELECT sink, order_key, replay > 0 FROM relay.delivery WHERE id = $1 AND state = 'pending' AND due_at IS NULL"""
 _FIRST = f"""
 {_DELIVERY}
- WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
-   AND d.state = 'pending' AND d.{{queue}} AND d.due_at IS NOT NULL ORDER BY d.{{order}} LIMIT 1"""
+ WHERE hashtextextended(d.sink || ' ' || d.order_key, 0) = hashtextextended($1 || ' ' || $2, 0)
+   AND d.sink = $1 AND d.order_key = $2
+   AND d.settled_at IS NULL AND d.{{queue}} AND d.due_at IS NOT NULL ORDER BY d.{{order}} LIMIT 1"""
 _FIRST_FRESH, _FIRST_REPLAY = (
     _FIRST.format(queue=queue, order=order) for queue, order in (("replay = 0", "id"), ("replay > 0", "event"))
 )

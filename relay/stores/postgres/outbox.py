@@ -6,15 +6,20 @@ from collections.abc import Iterator, Sequence, Set
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from asyncpg.exceptions import QueryCanceledError
+
 from relay.model import Dead, Delivered, Delivery, DeliveryState, Reason, Retry, Settled
 from relay.stores.postgres.connection import Connection
 from relay.stores.postgres.nodes import PATIENCE
+from relay.stores.postgres.skipping import Look
 from relay.stores.postgres.texts import stored
 from relay.stores.rows import Row, claimed, quoted_text, to_micros
 
-_CLAIM = "SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7)"
-_CLAIM_SEATED = "SELECT * FROM relay.claim_seated($1, $2, $3, $4, $5, $6, $7, $8)"
-_SETTLE = "SELECT relay.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_CLAIM = "SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7, $8)"
+_CLAIM_SEATED = "SELECT * FROM relay.claim_seated($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_SETTLE = "SELECT * FROM relay.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_DUE_AT = 3
+"""Place in a row that is settled."""
 _NEXT_DUE = """
 SELECT least((SELECT min(due_at) FROM relay.delivery
                WHERE sink = $1 AND state = 'pending' AND replay = 0 AND due_at IS NOT NULL),
@@ -32,18 +37,37 @@ async def claim(
     lease: timedelta,
     owner: str,
     seat: str | None,
+    look: Look,
 ) -> Sequence[Delivery]:
     """Lease what is due, oldest first but for the newest, and replays after everything else."""
-    given = (sink, limit, newest, to_micros(now), to_micros(now + lease), owner, PATIENCE)
-    rows = await (connection.fetch(_CLAIM, *given) if seat is None else connection.fetch(_CLAIM_SEATED, *given, seat))
-    return [claimed(tuple(row)) for row in rows]
+    due = to_micros(now)
+    since = look.begin(due)
+    given = (sink, limit, newest, due, to_micros(now + lease), owner, PATIENCE, since)
+    try:
+        rows = await (
+            connection.fetch(_CLAIM, *given) if seat is None else connection.fetch(_CLAIM_SEATED, *given, seat)
+        )
+    except QueryCanceledError:
+        look.failed(due)
+        raise
+    if not rows:  # to this one nothing is given
+        return []
+    *_, oldest, passed = rows[0]
+    taken = [claimed(tuple(row)) for row in rows if row[0] is not None]
+    look.ended(since, due, oldest=oldest, passed=passed, full=len(taken) == limit)
+    return taken
 
 
-async def settle(connection: Connection, results: Sequence[Settled], *, now: datetime) -> Set[int]:
-    """Record verdicts, each delivery once; which were recorded, by number. Of the others the lease was lost."""
+async def settle(connection: Connection, results: Sequence[Settled], *, now: datetime) -> tuple[Set[int], int | None]:
+    """Record verdicts, each delivery once; which were recorded, by number (of the others the lease was lost), and when
+    the first of those is due that have come due by it."""
     rows = sorted(_row(of, verdict) for of, verdict in results)
-    recorded: Sequence[int] | None = await connection.fetchval(_SETTLE, *zip(*rows, strict=True), to_micros(now))
-    return frozenset(recorded or ())
+    row = await connection.fetchrow(_SETTLE, *zip(*rows, strict=True), to_micros(now))
+    recorded, woken = row or (None, None)
+    due = [each[_DUE_AT] for each in rows if each[_DUE_AT] is not None]
+    if woken is not None:
+        due.append(woken)
+    return frozenset(recorded or ()), min(due, default=None)
 
 
 async def next_due(connection: Connection, sink: str) -> int | None:

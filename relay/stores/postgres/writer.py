@@ -18,6 +18,8 @@ GROUP = 64
 """Most events in one commit: each takes up to three of the server's locks, of which all nodes share a few thousand."""
 GROUP_BYTES = 4 * 1024 * 1024
 """About so much of bodies goes in one commit."""
+_LONGEST = 0.005
+"""Seconds that a group may grow."""
 MOST_QUEUED = 10_000
 """Events that may wait for commits that are stuck; more are refused at once."""
 
@@ -99,6 +101,7 @@ class Writer:
 
     async def _run(self) -> None:
         while await self._wait():
+            await self._grow()
             group = self._drain()
             if group:
                 await self._commit(group)
@@ -111,6 +114,15 @@ class Writer:
             self._work.clear()
             await self._work.wait()
         return True
+
+    async def _grow(self) -> None:
+        """Let more come while each turn of the event loop brings some: a commit of few costs nearly as much as one of
+        many. With nothing else to do in the loop that is one turn."""
+        loop, seen = asyncio.get_running_loop(), 0
+        until = loop.time() + _LONGEST
+        while seen < len(self._queue) < GROUP and not self._closing and loop.time() < until:
+            seen = len(self._queue)
+            await asyncio.sleep(0)
 
     def _drain(self) -> Sequence[Waiting]:
         """What goes next; what does not fit goes first the next time."""

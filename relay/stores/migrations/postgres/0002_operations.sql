@@ -7,7 +7,8 @@
 -- Locks, always in this order, and each kind sorted: advisory ones, events, deliveries. What two nodes must not look at
 -- and change at the same time is locked before it is looked at: each statement sees what was committed before it began,
 -- so the look has to be a statement of its own after the lock.
--- What each may scan is set, so that plans are right before the server has statistics, and stay so.
+-- What each may scan is set, so that plans are right before the server has statistics, and stay so. Those that are called
+-- all the time keep one plan for all arguments: making one takes longer than what most calls do.
 --
 -- 1148810241: the deliveries of a sink with the same order key. 1148810242: marks of one source, webhook id and uuid.
 -- 1148810243: marks of one body.
@@ -27,7 +28,7 @@ CREATE FUNCTION relay.accept(
     INTEGER[], TEXT[], TEXT[], TEXT[],
     INTEGER[], INTEGER[]
 ) RETURNS TABLE (place INTEGER, event_id TEXT, told TEXT) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock(kind, hash) FROM (
@@ -42,25 +43,28 @@ BEGIN
                                   organization, stream, defect, headers, body,
                                   mark_webhook_id, mark_uuid, body_hash, repeats_within, config, place)
     ), seen AS MATERIALIZED (
-        SELECT given.place, mark.event_id, mark.same FROM given CROSS JOIN LATERAL (
-            SELECT m.event_id, true AS same FROM relay.mark m
-             WHERE m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
+        -- Nearly always there is none of the uuid, and nothing more to look for.
+        SELECT given.place, mark.event_id, mark.event_id IS NOT NULL AS same
+          FROM given CROSS JOIN LATERAL (
+            SELECT m.uuid FROM relay.mark m
+             WHERE hashtextextended(m.uuid, 0) = hashtextextended(given.mark_uuid, 0)
+               AND m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
+             LIMIT 1) AS known
+          LEFT JOIN LATERAL (
+            SELECT m.event_id FROM relay.mark m
+             WHERE hashtextextended(m.uuid, 0) = hashtextextended(known.uuid, 0)
+               AND hashtextextended(m.source || ' ' || m.webhook_id || ' ' || encode(m.body_hash, 'hex'), 0)
+                 = hashtextextended(given.source || ' ' || given.mark_webhook_id || ' ' || encode(given.body_hash, 'hex'), 0)
+               AND m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
                AND m.body_hash = given.body_hash
-            UNION ALL
-            (SELECT m.event_id, false FROM relay.mark m
-              WHERE m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
-                AND m.body_hash <> given.body_hash
-              LIMIT 1)
-            ORDER BY same DESC LIMIT 1) AS mark
+             LIMIT 1) AS mark ON true
     ), repeated AS MATERIALIZED (
         SELECT given.place, mark.event_id, mark.seen_at FROM given CROSS JOIN LATERAL (
-            -- IS NOT DISTINCT: else a server without statistics takes the primary key, and walks over all of a sender's marks.
             -- Only by time: repeats, of which there may be very many, bear the time of the first.
             SELECT m.event_id, m.seen_at FROM relay.mark m
-             WHERE substring(m.body_hash, 1, 8) = substring(given.body_hash, 1, 8)
+             WHERE hashtextextended(encode(m.body_hash, 'hex'), 0) = hashtextextended(encode(given.body_hash, 'hex'), 0)
                AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
-               AND m.source IS NOT DISTINCT FROM given.source
-               AND m.webhook_id IS NOT DISTINCT FROM given.mark_webhook_id
+               AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
              ORDER BY m.seen_at LIMIT 1) AS mark
          WHERE given.repeats_within > 0
     ), duplicates AS MATERIALIZED (
@@ -96,8 +100,10 @@ BEGIN
           JOIN fresh ON fresh.place = target.place
           LEFT JOIN LATERAL (
             SELECT true AS waits FROM relay.delivery d
-             WHERE d.sink = target.sink AND hashtextextended(d.order_key, 0) = hashtextextended(target.order_key, 0)
-               AND d.order_key = target.order_key AND d.state = 'pending' AND d.replay = 0
+             WHERE hashtextextended(d.sink || ' ' || d.order_key, 0)
+                 = hashtextextended(target.sink || ' ' || target.order_key, 0)
+               AND d.sink = target.sink
+               AND d.order_key = target.order_key AND d.settled_at IS NULL AND d.replay = 0
              LIMIT 1) AS before ON true
          ORDER BY target.number
     )
@@ -112,15 +118,19 @@ END
 $$;
 
 -- Lease what is due of sink $1, $2 at most, $3 of them the newest, at $4 until $5, to owner $6; nothing to one who was
--- not heard of for $7: others take it for dead.
-CREATE FUNCTION relay.claim(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT)
+-- not heard of for $7: others take it for dead. What was due before $8 is skipped (relay/stores/postgres/skipping.py); if
+-- anything is, the newest are those of the last two seconds. Each row says when the oldest was due, and how many entries
+-- of the index were passed beside those of what was taken; where nothing was taken, a row says only that.
+CREATE FUNCTION relay.claim(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT, BIGINT)
 RETURNS TABLE (
     delivery BIGINT, route TEXT, sink TEXT, attempt INTEGER, tries INTEGER, replay INTEGER, replay_at BIGINT,
     id TEXT, source TEXT, type TEXT, received_at BIGINT, webhook_id TEXT, uuid TEXT, meeting TEXT, session TEXT,
-    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA
-) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA, oldest BIGINT, passed BIGINT
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
+    before BIGINT := pg_stat_get_xact_tuples_returned('relay.delivery_due'::regclass);
     fresh  BIGINT[];
     newest BIGINT[];
     again  BIGINT[] := '{}';
@@ -129,14 +139,15 @@ BEGIN
         RETURN;
     END IF;
     -- The conditions of the partial indexes stand here word for word.
-    fresh := ARRAY(
-        SELECT d.id FROM relay.delivery d
-         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4
-         ORDER BY d.due_at, d.id LIMIT $2 - $3 FOR UPDATE SKIP LOCKED);
+    SELECT coalesce(array_agg(due.id), '{}'), min(due.due_at) INTO fresh, oldest FROM (
+        SELECT d.id, d.due_at FROM relay.delivery d
+         WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4 AND d.due_at >= $8
+         ORDER BY d.due_at, d.id LIMIT $2 - $3 FOR UPDATE SKIP LOCKED) AS due;
     IF $3 > 0 AND cardinality(fresh) = $2 - $3 THEN
         newest := ARRAY(
             SELECT d.id FROM relay.delivery d
              WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at <= $4
+               AND d.due_at >= CASE WHEN $8 > 0 THEN greatest($8, $4 - 2000000) ELSE 0 END
              ORDER BY d.due_at DESC, d.id DESC LIMIT $3 FOR UPDATE SKIP LOCKED);
         fresh := ARRAY(SELECT unnest(fresh) UNION SELECT unnest(newest));
     END IF;
@@ -146,7 +157,9 @@ BEGIN
              WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at <= $4
              ORDER BY d.due_at, d.id LIMIT $2 - cardinality(fresh) FOR UPDATE SKIP LOCKED);
     END IF;
+    passed := pg_stat_get_xact_tuples_returned('relay.delivery_due'::regclass) - before - cardinality(fresh);
     IF cardinality(fresh) + cardinality(again) = 0 THEN
+        RETURN NEXT;
         RETURN;
     END IF;
     RETURN QUERY
@@ -156,22 +169,23 @@ BEGIN
         RETURNING d.id, d.event, d.route, d.sink, d.attempt, d.tries, d.replay, d.replay_at)
     SELECT d.id, d.route, d.sink, d.attempt, d.tries, d.replay, d.replay_at,
            e.id, e.source, e.type, e.received_at, e.webhook_id, e.uuid, e.meeting, e.session, e.organization, e.stream,
-           e.defect, e.headers, e.body
+           e.defect, e.headers, e.body, oldest, passed
       FROM leased d JOIN relay.event e ON e.seq = d.event
      ORDER BY d.replay > 0, d.id;  -- ids are in the order of acceptance
 END
 $$;
 
 -- Record verdicts: numbers, attempts, states, when a pending one comes due again, tries, receipts, reasons, details, and
--- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded: of the others
--- somebody else has the lease.
+-- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded (of the others somebody
+-- else has the lease), and since when the oldest is due that has come due by it.
 CREATE FUNCTION relay.settle(
-    BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT
-) RETURNS BIGINT[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT,
+    OUT recorded BIGINT[], OUT woken BIGINT
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    recorded BIGINT[];
-    ordered  BIGINT[];
+    ordered BIGINT[];
 BEGIN
     PERFORM pg_advisory_xact_lock(1148810241, hash) FROM (
         SELECT DISTINCT hashtext(d.order_key) AS hash
@@ -200,25 +214,29 @@ BEGIN
     -- Of each meeting in which one was settled, let the next one come due; as old as its event, not as its turn: else a
     -- backlog of long meetings would look as new as what comes in meanwhile.
     IF ordered IS NOT NULL THEN
+        WITH next AS (
         UPDATE relay.delivery d
            SET due_at = coalesce(d.replay_at,
                                  least($10, (SELECT e.received_at FROM relay.event e WHERE e.seq = d.event)))
          WHERE d.due_at IS NULL AND d.id = ANY(ARRAY(
             SELECT CASE WHEN done.replay = 0
                         THEN (SELECT n.id FROM relay.delivery n
-                               WHERE n.sink = done.sink AND n.state = 'pending' AND n.replay = 0
-                                 AND hashtextextended(n.order_key, 0) = hashtextextended(done.order_key, 0)
+                               WHERE n.sink = done.sink AND n.settled_at IS NULL AND n.replay = 0
+                                 AND hashtextextended(n.sink || ' ' || n.order_key, 0)
+                                   = hashtextextended(done.sink || ' ' || done.order_key, 0)
                                  AND n.order_key = done.order_key
                                ORDER BY n.id LIMIT 1)
                         ELSE (SELECT n.id FROM relay.delivery n
-                               WHERE n.sink = done.sink AND n.state = 'pending' AND n.replay > 0
-                                 AND hashtextextended(n.order_key, 0) = hashtextextended(done.order_key, 0)
+                               WHERE n.sink = done.sink AND n.settled_at IS NULL AND n.replay > 0
+                                 AND hashtextextended(n.sink || ' ' || n.order_key, 0)
+                                   = hashtextextended(done.sink || ' ' || done.order_key, 0)
                                  AND n.order_key = done.order_key
                                ORDER BY n.event LIMIT 1)
                    END
-              FROM relay.delivery done WHERE done.id = ANY(ordered)));
+              FROM relay.delivery done WHERE done.id = ANY(ordered)))
+        RETURNING d.due_at)
+        SELECT min(next.due_at) INTO woken FROM next;
     END IF;
-    RETURN recorded;
 END
 $$;
 
@@ -353,8 +371,9 @@ CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql 
 BEGIN
     RETURN EXISTS (
         SELECT FROM relay.delivery d
-         WHERE d.sink = $1 AND hashtextextended(d.order_key, 0) = hashtextextended($2, 0) AND d.order_key = $2
-           AND d.state = 'pending' AND d.replay > 0);
+         WHERE hashtextextended(d.sink || ' ' || d.order_key, 0) = hashtextextended($1 || ' ' || $2, 0)
+           AND d.sink = $1 AND d.order_key = $2
+           AND d.settled_at IS NULL AND d.replay > 0);
 END
 $$;
 

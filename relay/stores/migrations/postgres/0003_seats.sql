@@ -42,16 +42,16 @@ BEGIN
 END
 $$;
 
--- `relay.claim` for owner $6, if the seat of place $8 is its own.
-CREATE FUNCTION relay.claim_seated(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT, TEXT)
+-- `relay.claim` for owner $6, if the seat of place $9 is its own.
+CREATE FUNCTION relay.claim_seated(TEXT, INTEGER, INTEGER, BIGINT, BIGINT, TEXT, BIGINT, BIGINT, TEXT)
 RETURNS TABLE (
     delivery BIGINT, route TEXT, sink TEXT, attempt INTEGER, tries INTEGER, replay INTEGER, replay_at BIGINT,
     id TEXT, source TEXT, type TEXT, received_at BIGINT, webhook_id TEXT, uuid TEXT, meeting TEXT, session TEXT,
-    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA
+    organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA, oldest BIGINT, passed BIGINT
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM relay.seat s WHERE s.place = $8 AND s.owner = $6 AND s.until > relay.clock()) THEN
-        RETURN QUERY SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7);
+    IF EXISTS (SELECT FROM relay.seat s WHERE s.place = $9 AND s.owner = $6 AND s.until > relay.clock()) THEN
+        RETURN QUERY SELECT * FROM relay.claim($1, $2, $3, $4, $5, $6, $7, $8);
     END IF;
 END
 $$;
