@@ -56,7 +56,7 @@ tests-with-coverage: $(READY)
 
 crash: $(READY) ## kill relays CYCLES times under load and look for what was lost (POINTS=50; STORE=postgres NODES=3 MINUTES=10)
 	@$(BIN)/python -m tests.crash $(if $(POINTS),--points $(POINTS),--cycles $(or $(CYCLES),50)) \
-	    $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	    $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FREEZE),--freeze) \
 	    $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY) ## N requests that no sender would write (N=1000000 for the long run)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tests import postgres
 from tests.crash.harness import run, run_point
@@ -38,9 +38,8 @@ def main() -> int:
     def work(folder: Path, book: Book, told: Told) -> Coroutine[None, None, Outcome]:
         if nodes == 1 and not seconds:
             return run(folder, cycles=cycles, seed=seed, book=book, told=told)
-        if seconds:
-            return run_nodes(folder, book=book, nodes=nodes, seed=seed, seconds=seconds, told=told)
-        return run_nodes(folder, book=book, nodes=nodes, seed=seed, kills=cycles, told=told)
+        end: dict[str, Any] = {"seconds": seconds} if seconds else {"kills": cycles}
+        return run_nodes(folder, book=book, nodes=nodes, seed=seed, freeze=arguments.freeze, told=told, **end)
 
     return _tell("", 0 if seconds else cycles, work, store=arguments.store)
 
@@ -51,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0, help="instead: for how long relays are killed")
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite", help="what the relays work on")
     parser.add_argument("--nodes", type=int, default=1, help="on PostgreSQL: how many relays work at the same time")
+    parser.add_argument("--freeze", action="store_true", help="of several, let some stand still; order is not judged")
     parser.add_argument("--points", type=int, default=0, help="instead: how often one is killed at each named point")
     parser.add_argument("--only", choices=list(POINTS), help="of the named points, only this one")
     parser.add_argument("--seed", type=int, default=None, help="repeat the choices of an earlier run")

@@ -135,8 +135,8 @@ class Stage:
             self._read(file)
         self.history.stored = await self._book.look(sinks=len(IN_FLIGHT))
 
-    def problems(self) -> list[str]:
-        return problems(self.history, under_way=UNDER_WAY, ordered=ORDERED)
+    def problems(self, *, ordered: Sequence[str] = ORDERED) -> list[str]:
+        return problems(self.history, under_way=UNDER_WAY, ordered=ordered)
 
     def _read(self, path: Path) -> None:
         """The file sink's new lines; one that a kill has cut off did not arrive."""

@@ -14,6 +14,8 @@ import apsw
 from tests import postgres
 from tests.crash.history import Stored
 
+_PAUSE = 0.1
+
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 # Asked so that the index of each queue answers it.
@@ -90,6 +92,7 @@ class PostgresBook:
         self.url = url
 
     async def waits(self) -> bool:
+        await asyncio.sleep(_PAUSE)  # it is asked again and again, each time over another connection
         [(waits,)] = await self._read(_WAITS)
         return bool(waits)
 

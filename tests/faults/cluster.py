@@ -25,7 +25,7 @@ from tests.running import Relay, relay_running, until
 SINKS = ("ordered", "free")
 CONCURRENCY = 4
 SENDERS = 4
-_PAUSE = 0.03
+_PAUSE = 0.08
 """Seconds between two webhooks of a sender."""
 SOON = 20.0
 """Seconds within which what is promised within five has happened even on a busy machine; a lease lasts for sixty."""

@@ -89,7 +89,7 @@ async def test_somebody_who_keeps_a_transaction_open_disturbs_nobody(tmp_path: P
         await _goes_on(here)
 
 
-@pytest.mark.parametrize("table", ["event", "mark", "delivery", "node"])
+@pytest.mark.parametrize("table", ["event", "delivery", "node"])
 async def test_somebody_who_locks_a_table_costs_503s_and_no_event(tmp_path: Path, url: str, table: str) -> None:
     async with cluster(tmp_path, url) as here:
         await here.acknowledged(20)

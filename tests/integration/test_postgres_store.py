@@ -618,3 +618,23 @@ async def _due_passed(database: Connection) -> int:
 async def _marks_read(database: Connection) -> int:
     await database.execute("SELECT pg_stat_force_next_flush()")
     return int(await database.fetchval("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'mark'"))
+
+
+async def test_a_connection_may_end_at_any_moment_of_a_question(tmp_path: Path) -> None:
+    """Also between two questions that asyncpg has of its own, before it asks ours."""
+    url, ended = await database_of(tmp_path), 0
+    for moment in range(40):
+        one = pool.Pool(parse(url), size=1, statement_ms=2_000)
+
+        async def ask(node: Connection, moment: int = moment) -> object:
+            asyncio.get_running_loop().call_later(0.0003 * moment, node.terminate)
+            return await node.fetchval(
+                "SELECT $1::BIGINT[] || $2::INTEGER[] IS NULL AND $3::TEXT[] IS NULL", [1], [1], []
+            )
+
+        try:
+            await one.run(ask)
+        except StoreUnavailable as error:
+            ended += error.kind == "conn"
+        await one.close()
+    assert ended > 5

@@ -29,8 +29,8 @@ from tests.postgres.binaries import NoPostgres
 from tests.postgres.server import UNSAFE, Server
 
 _NUMBERS = count(1)
-_STARTED: dict[str, Server] = {}
-"""By kind, those that this process has started for whoever asks."""
+_STARTED: list[Server] = []
+"""The one that this process has started for whoever asks."""
 
 _CREATED: set[str] = set()
 """The databases that there are."""
@@ -38,10 +38,11 @@ _TEMPLATES: dict[str, str] = {}
 """By the URL of a server, the database on it that has the relay's schema."""
 
 
-def start(kind: str = "debian", settings: Mapping[str, str] | None = None) -> Server:
-    """A running server of the caller's own, which ends it; without one the test is skipped, or fails in CI."""
+def start(kind: str | None = None, settings: Mapping[str, str] | None = None) -> Server:
+    """A running server of the caller's own, which ends it; without one the test is skipped, or fails in CI. Of Debian's
+    unless the newest is asked for."""
     try:
-        server = Server(kind, settings)
+        server = Server(kind or ("newest" if _wanted() == "newest" else "debian"), settings)
         server.start()
     except NoPostgres as error:
         if os.environ.get("CI"):
@@ -50,24 +51,26 @@ def start(kind: str = "debian", settings: Mapping[str, str] | None = None) -> Se
     return server
 
 
-def shared(kind: str | None = None) -> str:
+def shared() -> str:
     """The URL of the server that tests share, which nobody may stop. It does not survive a crash: see `UNSAFE`."""
-    wanted = os.environ.get("RELAY_TEST_POSTGRES") or "debian"
-    if kind is None and "://" in wanted:
+    if "://" in (wanted := _wanted()):
         return wanted
-    kind = kind or wanted
-    if kind not in _STARTED:
-        _STARTED[kind] = start(kind, UNSAFE)
-    return _STARTED[kind].url()
+    if not _STARTED:
+        _STARTED.append(start(settings=UNSAFE))
+    return _STARTED[0].url()
+
+
+def _wanted() -> str:
+    return os.environ.get("RELAY_TEST_POSTGRES") or "debian"
 
 
 def close() -> None:
     """End what `shared` has started, and leave nothing on a server that is somebody else's."""
-    ours = {server.url() for server in _STARTED.values()}
+    ours = {server.url() for server in _STARTED}
     for url in [url for url in _CREATED if at(url, "postgres") not in ours]:
         asyncio.run(drop(url))
     while _STARTED:
-        _STARTED.popitem()[1].close()
+        _STARTED.pop().close()
     _CREATED.clear()
     _TEMPLATES.clear()
 

@@ -124,7 +124,8 @@ async def connect(server: Server, *, statement_ms: int = WRITING_MS, reads: bool
     try:
         with heeding_cancellation():
             async with asyncio.timeout(CONNECT_SECONDS):
-                await _set_up(connection, pooled=server.pooled)
+                with watched(connection):
+                    await _set_up(connection, pooled=server.pooled)
     except BaseException:
         connection.terminate()
         raise
@@ -140,13 +141,26 @@ async def _set_up(connection: Connection, *, pooled: bool) -> None:
         )
 
 
+@contextmanager
+def watched(connection: Connection) -> Iterator[None]:
+    """Whatever comes of a connection that ends is trouble with it: asyncpg stumbles where it ends between two questions
+    of its own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TROUBLE) or not connection.is_closed():
+            raise
+        raise ConnectionResetError(f"the connection ended: {error}") from error
+
+
 @asynccontextmanager
 async def reaching(server: Server) -> AsyncIterator[Connection]:
     """A connection for one who opens the store; StartError or StoreUnusable say what stands in the way."""
     try:
         connection = await connect(server)
         try:
-            yield connection
+            with watched(connection):
+                yield connection
         finally:
             connection.terminate()
     except TROUBLE as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from relay.errors import StoreUnavailable
-from relay.stores.postgres.connection import TROUBLE, Connection, connect
+from relay.stores.postgres.connection import TROUBLE, Connection, connect, watched
 from relay.stores.postgres.pool import Pool
 from relay.stores.postgres.server import Server
 from relay.stores.postgres.texts import restored, stored
@@ -123,7 +123,8 @@ class Hints:
             try:
                 connection = await connect(self._server)
                 try:
-                    await self._follow(connection)
+                    with watched(connection):
+                        await self._follow(connection)
                 finally:
                     self.listening = False
                     connection.terminate()

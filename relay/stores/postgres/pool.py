@@ -21,6 +21,7 @@ from relay.stores.postgres.connection import (
     heeding_cancellation,
     is_outage,
     prelude,
+    watched,
 )
 from relay.stores.postgres.server import Server
 
@@ -135,7 +136,8 @@ class Pool:
         given_up = asyncio.get_running_loop().call_later(seconds, connection.terminate)
         sound = False
         try:
-            result = await (self._alone(connection, query) if self._server.pooled else query(connection))
+            with watched(connection):
+                result = await (self._alone(connection, query) if self._server.pooled else query(connection))
             sound = True
         except TROUBLE as error:
             sound = not is_outage(error)
