@@ -123,7 +123,7 @@ async def _vacuumed(connection: Connection, table: str) -> None:
     wait for whoever else is in the middle of something, and be it the server's own vacuum in another database."""
 
     async def done() -> bool:
-        await connection.execute(f"VACUUM (ANALYZE, DISABLE_PAGE_SKIPPING) {table}")
+        await connection.execute(f"VACUUM (ANALYZE, DISABLE_PAGE_SKIPPING, INDEX_CLEANUP ON) {table}")
         known = "SELECT relallvisible >= relpages FROM pg_class WHERE oid = $1::text::regclass"
         return bool(await connection.fetchval(known, table))
 
