@@ -179,5 +179,5 @@ DISABLED = {"downstream": {"type": "http", "url": "http://127.0.0.1:9/hook", "al
 BARE = Contender(name="bare", label="aiohttp, no verification", start=floor(verifying=False))
 FLOOR = Contender(name="floor", label="aiohttp + verification", start=floor(verifying=True))
 ROW = Contender(name="row", label="verification + one row kept", start=durable("row"))
-STORING = Contender(name="store", label="verification + the relay's store", start=durable("store"))
+STORING = Contender(name="store", label="verification + the store", start=durable("store"))
 ACCEPTING = Contender(name="relay", label="dyte-relay, durable", start=relay(DISABLED))
