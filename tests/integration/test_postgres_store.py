@@ -28,6 +28,7 @@ from tests.contract.postgres import database_of
 from tests.fakes import wire as wires
 from tests.fakes.admissions import NOON, admission
 from tests.fakes.loop_time import LoopTime
+from tests.postgres import create, drop, shared
 from tests.running import until
 
 LEASE = timedelta(seconds=60)
@@ -535,9 +536,12 @@ async def test_a_heartbeat_that_dies_ends_the_store(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_server_knows_how_many(
-    tmp_path: Path, *, analyzed: bool
+    *, analyzed: bool
 ) -> None:
-    async with bystander(tmp_path) as database:
+    url = await create(shared(), schema=True)  # of one that was used before, the server knows something
+    database = await connect(parse(url))
+    try:
+        await database.execute("ALTER TABLE relay.mark SET (autovacuum_enabled = off)")
         first = admission("crm", body=b"same", uuid="same", replay_window=WINDOW)
         await intake.accept_all(database, [intake.Candidate(first)])
         await database.execute("ANALYZE relay.mark" if analyzed else "SELECT 1")
@@ -558,6 +562,9 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
             assert [each.duplicate for each in made] == [DuplicateKind.BODY, None, None]
             assert made[2].conflict
         assert await _marks_read(database) - before < 100
+    finally:
+        database.terminate()
+        await drop(url)
 
 
 async def test_what_was_planned_for_an_empty_store_is_good_for_a_full_one(tmp_path: Path) -> None:
