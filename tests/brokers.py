@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.kafka.real import BrokerError, RealBroker
 
 _CLIENT_SECONDS = 10.0
+_FENCED_SECONDS, _FENCED_PAUSE = 30.0, 0.5
+"""How long a broker may take to be let in again that a stall of the machine has kept from its heartbeats."""
 _QUIET: Mapping[str, Any] = {"log_level": 0}  # a broker that a test kills is no news
 
 
@@ -83,7 +85,16 @@ class Broker:
     def _create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         if self.real:
             topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config))
-            self._await_admin(self._admin().create_topics, [topic])
+            deadline = time.monotonic() + _FENCED_SECONDS
+            while True:
+                try:
+                    self._await_admin(self._admin().create_topics, [topic])
+                    break
+                except KafkaException as error:
+                    fenced = error.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
+                    if not fenced or time.monotonic() > deadline:
+                        raise
+                    time.sleep(_FENCED_PAUSE)
         else:
             Producer({"bootstrap.servers": self.bootstrap, **_QUIET}).list_topics(name, timeout=_CLIENT_SECONDS)
 
