@@ -21,9 +21,10 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.kafka.real import BrokerError, RealBroker
 
-_CLIENT_SECONDS = 10.0
-_FENCED_SECONDS, _FENCED_PAUSE = 30.0, 0.5
-"""How long a broker may take to be let in again that a stall of the machine has kept from its heartbeats."""
+_CLIENT_SECONDS = 30.0
+_STALL_SECONDS, _STALL_PAUSE = 60.0, 0.5
+"""How long a broker may take to be itself again after a stall of the machine, which has kept it from its heartbeats."""
+_STALLED = (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT)
 _QUIET: Mapping[str, Any] = {"log_level": 0}  # a broker that a test kills is no news
 
 
@@ -85,16 +86,21 @@ class Broker:
     def _create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         if self.real:
             topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config))
-            deadline = time.monotonic() + _FENCED_SECONDS
+            deadline = time.monotonic() + _STALL_SECONDS
             while True:
                 try:
                     self._await_admin(self._admin().create_topics, [topic])
                     break
-                except KafkaException as error:
-                    fenced = error.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
-                    if not fenced or time.monotonic() > deadline:
+                except TimeoutError:
+                    if time.monotonic() > deadline:
                         raise
-                    time.sleep(_FENCED_PAUSE)
+                except KafkaException as error:
+                    code = error.args[0].code()
+                    if code == KafkaError.TOPIC_ALREADY_EXISTS:  # it was made, and the answer came too late
+                        break
+                    if code not in _STALLED or time.monotonic() > deadline:
+                        raise
+                    time.sleep(_STALL_PAUSE)
         else:
             Producer({"bootstrap.servers": self.bootstrap, **_QUIET}).list_topics(name, timeout=_CLIENT_SECONDS)
 

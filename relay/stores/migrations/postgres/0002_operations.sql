@@ -127,7 +127,8 @@ RETURNS TABLE (
     id TEXT, source TEXT, type TEXT, received_at BIGINT, webhook_id TEXT, uuid TEXT, meeting TEXT, session TEXT,
     organization TEXT, stream TEXT, defect TEXT, headers TEXT, body BYTEA, oldest BIGINT, passed BIGINT
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     before BIGINT := pg_stat_get_xact_tuples_returned('relay.delivery_due'::regclass);
@@ -402,7 +403,7 @@ $$;
 CREATE FUNCTION relay.redeliver(
     TEXT[], TEXT[], TEXT[], TEXT[], TEXT[], BIGINT, BIGINT, BIGINT, TEXT,
     OUT added INTEGER, OUT replayed INTEGER, OUT sinks TEXT[]
-) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     place    INTEGER;
     sequence BIGINT;
