@@ -17,7 +17,7 @@ import orjson
 from bench.pool import Pool
 from bench.processes import Cores, Process, started
 from relay.model import value
-from tests.kafka.real import free_port
+from tests.ports import free_port
 from tests.running import Samples, samples
 
 _PATH = "/webhooks/dyte"

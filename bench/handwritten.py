@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.contenders import Contender, Place, Server, Start
 from bench.processes import started
 from bench.run import BUILD, Missing
-from tests.kafka.real import free_port
+from tests.ports import free_port
 
 _PEERS = Path(__file__).with_name("peers")
 _PATH = "/webhooks/dyte"

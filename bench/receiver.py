@@ -20,7 +20,7 @@ from aiohttp import web
 
 from bench.contenders import Place
 from bench.processes import started
-from tests.kafka.real import free_port
+from tests.ports import free_port
 
 _TIME = 30.0
 How: TypeAlias = Literal["keeps", "hangs", "forgets"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.debian import Program
-from tests.kafka.real import free_port
+from tests.ports import free_port
 
 NGINX = Program(name="nginx", package="nginx", hint="install nginx", inside="usr/sbin")
 CONFIG = Path(__file__).parents[1] / "config" / "scaled" / "nginx.conf"

@@ -20,8 +20,8 @@ from tests.acceptance.process import serving
 from tests.contract import postgres
 from tests.debian import NoProgram
 from tests.fakes.http import Answer, FakeHttp, Hang, Reset
-from tests.kafka.real import free_port
 from tests.nginx import NGINX, nginx
+from tests.ports import free_port
 from tests.running import Answered, Relay, Sender, payload, relay_running, sender, signed, until
 
 BODY = orjson.dumps(payload())

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from multidict import CIMultiDictProxy
 
+from tests.ports import free_port
+
 WAIT = 10.0
 """Seconds that a test waits for something to happen before it fails."""
 
@@ -122,8 +124,8 @@ class FakeHttp:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, auto_decompress=False)
         await self._runner.setup()
         context = untrusted_tls() if self.tls is True else self.tls or None
+        self._port = self._port or free_port()
         await web.TCPSite(self._runner, self._host, self._port, ssl_context=context).start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         self._released.set()

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeAlias
 from aiohttp import web
 
 from tests.fakes.slack_rules import fault, fault_places
+from tests.ports import HOST, free_port
 
 TOKEN = "xoxb-canary-2718281828-token"
 WEBHOOK_PATH = "/services/T0000CANARY/B0000CANARY/canary2718281828secret"
@@ -136,10 +137,9 @@ class FakeSlack:
         app.router.add_post("/api/chat.postMessage", self._take_api)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)  # entered again, it is where it was
-        await site.start()
-        host, self._port = self._runner.addresses[0][:2]
-        self._origin = f"http://{host}:{self._port}"
+        self._port = self._port or free_port()  # entered again, it is where it was
+        await web.TCPSite(self._runner, HOST, self._port).start()
+        self._origin = f"http://{HOST}:{self._port}"
         return self
 
     async def __aexit__(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
 
-HOST = "127.0.0.1"
+from tests.ports import HOST, free_port
+
 _CHUNK = 64 * 1024
 _MOST_LINKS = 1000
 _CLOSE_SECONDS = 5.0
@@ -154,8 +155,8 @@ class Wire:
         return chunk
 
     async def _listen(self) -> None:
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._take, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
         server, self._server = self._server, None

@@ -20,7 +20,8 @@ from tests.brokers import Broker, start_real
 from tests.fakes.kafka_wire import NOT_ENOUGH_REPLICAS, NOT_LEADER, OUT_OF_ORDER_SEQUENCE, KafkaWire
 from tests.fakes.wire import Cut, Fault, HalfOpen, Hanging, Late, Refused, ResetAfter, Whole
 from tests.faults.scene import Scene, scene, storm
-from tests.kafka.real import HOST, RealBroker, free_port
+from tests.kafka.real import RealBroker
+from tests.ports import HOST, free_port
 from tests.running import Samples
 
 pytestmark = pytest.mark.kafka

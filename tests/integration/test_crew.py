@@ -316,14 +316,15 @@ async def _heard(end: socket.socket) -> bytes:
 # The port
 
 
-async def test_a_port_that_others_listen_on_cannot_be_reserved(unused_tcp_port: int) -> None:
+async def test_a_port_that_others_listen_on_cannot_be_reserved() -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the workers of another relay do
-        taken.bind(("127.0.0.1", unused_tcp_port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         async with AsyncExitStack() as stack:
             with pytest.raises(StartError, match="the port is in use; stop the other program"):
-                await reserve("gateway", f"127.0.0.1:{unused_tcp_port}", until=stack)
+                await reserve("gateway", address, until=stack)
 
 
 async def test_a_free_port_is_found_for_all(tmp_path: Path) -> None:

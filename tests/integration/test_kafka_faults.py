@@ -13,8 +13,9 @@ from relay.errors import Unavailable
 from relay.model import Reason
 from tests.brokers import Broker
 from tests.fakes.kafka_wire import METADATA, KafkaWire
-from tests.kafka.real import RealBroker, free_port
+from tests.kafka.real import RealBroker
 from tests.kafka.sinks import CLOSE_LIMIT, SHORT, MakeSink, address, delivery, failure, kept_sinks, until_delivered
+from tests.ports import free_port
 from tests.running import until
 
 pytestmark = pytest.mark.kafka

@@ -22,7 +22,7 @@ from relay.errors import DeliveryError, Misconfigured, Unavailable
 from relay.model import Delivery, Event, Reason
 from relay.sinks.kafka import KafkaOptions, KafkaSink
 from tests.brokers import Broker, start_real
-from tests.kafka.real import HOST, free_port
+from tests.ports import HOST, free_port
 
 pytestmark = pytest.mark.kafka
 

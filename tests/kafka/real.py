@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-HOST = "127.0.0.1"
+from tests.ports import HOST, free_port
+
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
 START_SECONDS = 45.0
@@ -90,14 +91,6 @@ def jars() -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return cache
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RealBroker:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.kafka.real import free_port
+from tests.ports import free_port
 from tests.postgres.binaries import NoPostgres, find
 
 HOST = "127.0.0.1"
