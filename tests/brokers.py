@@ -64,7 +64,7 @@ class Broker:
         """Delete a topic; returns when the broker has."""
         await asyncio.to_thread(self._await_admin, self._admin().delete_topics, [name])
 
-    async def consume(self, topic: str, count: int, *, timeout: float = 20.0) -> list[Record]:
+    async def consume(self, topic: str, count: int, *, timeout: float = 40.0) -> list[Record]:
         """The topic's first `count` records, each partition in its order.
 
         Raises:

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from tests import postgres
 
-pytest_plugins = ["tests.brokers"]
+pytest_plugins = ["tests.brokers", "tests.patience"]
 
 settings.register_profile("relay", deadline=None)  # a busy machine is no failure
 settings.load_profile("relay")

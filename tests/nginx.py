@@ -15,7 +15,7 @@ from tests.ports import free_port
 
 NGINX = Program(name="nginx", package="nginx", hint="install nginx", inside="usr/sbin")
 CONFIG = Path(__file__).parents[1] / "config" / "scaled" / "nginx.conf"
-_SECONDS = 10.0
+_SECONDS = 30.0
 _AS_WE_ARE = "user root; " if os.geteuid() == 0 else ""
 """Begun by root, its workers would be somebody else, who may not write here."""
 

@@ -155,7 +155,7 @@ def samples(exposition: bytes) -> Samples:
     return found
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, *, timeout: float = 20.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, *, timeout: float = 30.0) -> None:
     """Look again and again, with a deadline; for what nobody announces."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

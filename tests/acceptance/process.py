@@ -20,7 +20,7 @@ from tests.running import write_config
 
 RELAY = ("relay",)
 """The module that is run."""
-END = 20.0
+END = 40.0
 """Seconds that a process may take to end."""
 
 

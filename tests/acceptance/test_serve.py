@@ -145,7 +145,7 @@ async def _has_lines(file: Path) -> bool:
 
 
 async def _refused(process: Serving) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 _, writer = await asyncio.open_connection(process.gateway.host, process.gateway.port)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -70,6 +71,10 @@ class Harness(ABC):
     @abstractmethod
     def options(self) -> SinkOptions:
         """Options of a sink that posts to the destination."""
+
+    def hasty(self) -> SinkOptions:
+        """The same of one that soon gives up where nobody is there."""
+        return self.options()
 
     @abstractmethod
     async def arrived(self) -> list[Arrival]:
@@ -259,8 +264,11 @@ class KafkaHarness(Harness):
     def options(self) -> KafkaOptions:
         servers = [self._process.bootstrap]
         return KafkaOptions.model_validate(
-            {"type": "kafka", "bootstrap_servers": servers, "topic": self._topic, "timeout": "3s"}
+            {"type": "kafka", "bootstrap_servers": servers, "topic": self._topic, "timeout": "30s"}
         )
+
+    def hasty(self) -> KafkaOptions:
+        return self.options().model_copy(update={"timeout": timedelta(seconds=3)})
 
     async def arrived(self) -> list[Arrival]:
         records = await self._broker.consume(self._topic, await self._broker.size(self._topic))

@@ -21,7 +21,7 @@ from tests.fakes.delivery import delivery
 
 BODY = b'{"event":"meeting.started", "meeting":{"id":"m-1","title":"T\xc3\xa4glich \\ud83d"},"n":123456789012345678901}'
 WHOLE = Look(content=True, secrets=True)
-CLOSE_LIMIT = 6.0
+CLOSE_LIMIT = 20.0
 """Seconds: "a few", and what the app gives."""
 
 
@@ -116,7 +116,8 @@ async def test_many_at_once_all_arrive(harness: Harness, sink: Sink) -> None:
     assert arrived == {f"event-{number}" for number in range(100)}
 
 
-async def test_a_destination_that_is_gone_is_unavailable_until_it_is_back(harness: Harness, sink: Sink) -> None:
+async def test_a_destination_that_is_gone_is_unavailable_until_it_is_back(harness: Harness) -> None:
+    sink = harness.sink(harness.hasty())
     await sink.deliver(numbered(1))
     await harness.take_away()
     error = await failure(sink)
@@ -124,11 +125,12 @@ async def test_a_destination_that_is_gone_is_unavailable_until_it_is_back(harnes
     assert isinstance(error, Unavailable)
     assert len(error.failure.detail) > 10, "a person can make something of it"
     await sink.deliver(numbered(2))
+    await sink.close()
     assert [arrival.id for arrival in await harness.arrived()] == ["event-1", "event-2"]
 
 
 async def test_a_destination_that_was_never_there_is_unavailable(harness: Harness) -> None:
-    options = harness.options()
+    options = harness.hasty()
     await harness.take_away()
     sink = harness.sink(options)
     error = await failure(sink)
@@ -173,7 +175,7 @@ async def test_a_cancellation_at_any_await_leaves_it_usable(harness: Harness, si
         delivering.cancel()
         with suppress(asyncio.CancelledError):
             await delivering
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await sink.deliver(numbered(steps + 1))
     ids = [arrival.id for arrival in await harness.arrived()]
     assert {f"event-{number}" for number in range(1, 41)} <= set(ids)

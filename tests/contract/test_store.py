@@ -183,7 +183,7 @@ async def test_any_body_is_kept_byte_for_byte(store: Store, body: bytes) -> None
 
 async def wait_until_hinted(store: Store, sink: str) -> None:
     """Fails by its deadline, long before the wait's own time-out."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await store.wait(sink, timeout=60)
 
 
@@ -211,7 +211,7 @@ async def test_a_wait_ends_when_a_meeting_s_next_one_comes_due(store: Store) -> 
 
 
 async def test_a_wait_without_a_hint_ends_by_itself(store: Store) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await store.wait("crm", timeout=0.01)
 
 
@@ -220,7 +220,7 @@ async def test_closing_while_work_waits_leaves_nobody_hanging(open_store: OpenSt
     async with open_store(tmp_path) as store:
         waiting = [asyncio.ensure_future(store.accept(each)) for each in given]
         await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     acknowledged = {outcome.event_id for outcome in outcomes if isinstance(outcome, Acceptance)}
     assert all(isinstance(outcome, Acceptance | StoreUnavailable) for outcome in outcomes)
@@ -245,7 +245,7 @@ async def test_who_stops_waiting_disturbs_nobody(store: Store) -> None:
     await asyncio.sleep(0)
     for each in waiting[::2]:
         each.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(outcome, Acceptance) for outcome in outcomes[1::2])
     totals = await store.totals()

@@ -237,7 +237,7 @@ async def test_a_mark_lives_as_long_as_what_was_delivered(store: Store) -> None:
 
 
 async def test_reading_is_not_in_the_way_of_writing(store: Store) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         results = await asyncio.gather(
             *(store.accept(admission("crm")) for _ in range(100)), *(store.totals() for _ in range(20))
         )

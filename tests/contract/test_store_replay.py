@@ -370,6 +370,6 @@ async def test_a_replay_while_lanes_work_loses_and_doubles_nothing(store: Store)
             )
             after = step.next
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await asyncio.gather(work(), again())
     assert sorted(seen) == sorted(events)

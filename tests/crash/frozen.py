@@ -26,7 +26,7 @@ from tests.running import payload, sender, until, write_config
 EVENTS = 8
 """As many as the sink takes at one time: the relay that is frozen waits for its answers and does nothing else."""
 _LEASE = timedelta(seconds=2)
-_WAIT = 20.0
+_WAIT = 30.0
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.crash import doomed
 from tests.crash.doomed import Plan
 from tests.crash.points import SERVE
 
-START_TIME = 20.0
+START_TIME = 40.0
 """Seconds that a relay may take until it listens; generous, for a machine that is busy."""
 END_TIME = 30.0
 TIMEOUTS = {"file": 2.0, "http": 0.5, "free": 0.5}

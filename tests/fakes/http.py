@@ -25,7 +25,7 @@ from multidict import CIMultiDictProxy
 
 from tests.ports import free_port
 
-WAIT = 10.0
+WAIT = 30.0
 """Seconds that a test waits for something to happen before it fails."""
 
 

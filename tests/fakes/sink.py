@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 from relay.model import Delivery
 
-WAIT = 10.0
+WAIT = 30.0
 """Seconds that a test waits for something to happen before it fails."""
 
 

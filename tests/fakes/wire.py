@@ -13,7 +13,7 @@ from tests.ports import HOST, free_port
 
 _CHUNK = 64 * 1024
 _MOST_LINKS = 1000
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from relay.stores.migrations import Migration, migrations
 from relay.stores.postgres import schema
 from tests import postgres
 from tests.commands import invoke
-from tests.faults.cluster import Cluster, cluster, failures
+from tests.faults.cluster import Cluster, cluster
 from tests.running import Relay, payload, until
+
+pytestmark = pytest.mark.real_limits
 
 HARMLESS = """-- oldest relay schema that may go on with it: 1
 ALTER TABLE relay.event ADD COLUMN remark TEXT NOT NULL DEFAULT '';
@@ -63,7 +65,7 @@ async def test_a_newer_node_migrates_under_older_ones_that_go_on(
                 await _read_everything(here.nodes["old"])
                 async with here.node("newest"):
                     await _each_takes_events(here)
-                assert await failures(here.nodes["old"]) <= {"busy"}, "it waits for a lock, and that is all"
+                assert await here.failures("old") <= {"busy"}, "it waits for a lock, and that is all"
         [(number,)] = await postgres.fetch(url, "SELECT max(number) FROM relay.schema")
         assert number == len(migrations("postgres")) + 1
         async with here.node("old again"):

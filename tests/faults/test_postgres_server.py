@@ -11,8 +11,10 @@ import asyncpg
 import pytest
 
 from tests import postgres
-from tests.faults.cluster import CONCURRENCY, Cluster, answered_in_time, cluster, failures
+from tests.faults.cluster import CONCURRENCY, Cluster, cluster
 from tests.postgres.server import USER, Server
+
+pytestmark = pytest.mark.real_limits
 
 INTERRUPTED = 2 * 2 * CONCURRENCY
 """Deliveries that two nodes may have under way at one sink, and results of as many that wait to be recorded."""
@@ -43,8 +45,8 @@ async def _goes_on(here: Cluster) -> None:
         await here.acknowledged(10)
     await here.drained()
     assert await here.problems(interrupted=INTERRUPTED) == []
-    for name, node in here.nodes.items():
-        assert await answered_in_time(node), name
+    for name in here.nodes:
+        assert await here.answered_in_time(name), name
         await here.is_ready(name)
 
 
@@ -84,8 +86,8 @@ async def test_somebody_who_keeps_a_transaction_open_disturbs_nobody(tmp_path: P
         await here.acknowledged(20)
         await other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM relay.delivery")
         await here.acknowledged(50)
-        for node in here.nodes.values():
-            assert await failures(node) == set()
+        for name in here.nodes:
+            assert await here.failures(name) == set()
         await _goes_on(here)
 
 

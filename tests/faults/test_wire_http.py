@@ -169,7 +169,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, service: FakeHttp, whe
 
 @pytest.mark.parametrize(
     ("says", "longest"),
-    [("7", 7), ("date", 120), ("99999999999", 3600), ("Thu, 01 Jan 2099 00:00:00 GMT", 3600)],
+    [("70", 70), ("date", 120), ("99999999999", 3600), ("Thu, 01 Jan 2099 00:00:00 GMT", 3600)],
 )
 async def test_a_throttle_is_obeyed(tmp_path: Path, service: FakeHttp, says: str, longest: float) -> None:
     text = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True) if says == "date" else says

@@ -17,7 +17,7 @@ from tests.fuzz.grammar import genuine, request
 CONNECTIONS = 32
 _PATIENCE = 0.03
 """Seconds to wait for an answer: an input that is no whole request gets none until a deadline of the server."""
-_HANG = 10.0
+_HANG = 30.0
 _HEAD = re.compile(rb"HTTP/\d\.\d+ (\d{3}) ")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)(?:\r\n|\Z)", re.IGNORECASE)
 _OUTCOME = re.compile(rb'\{"status":"(\w+)"')

@@ -31,7 +31,7 @@ async def test_whatever_comes_the_gateway_stays_what_it_is(number: int, caplog: 
     async def nothing_left() -> bool:
         return asyncio.all_tasks() == before
 
-    await until(nothing_left, "end of all connections", timeout=5.0)  # what is left of a body is read for a second
+    await until(nothing_left, "end of all connections")  # what is left of a body is read for a second
 
 
 @pytest.mark.parametrize(

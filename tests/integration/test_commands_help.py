@@ -235,7 +235,7 @@ def test_a_script_for_each_shell(shell: str) -> None:
 
 def test_the_version_needs_no_configuration_to_be_known() -> None:
     told = "import sys; from relay.cli import main; print(*sorted(each for each in sys.modules if 'relay' in each))"
-    loaded = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True, timeout=30).stdout
+    loaded = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True, timeout=60).stdout
     assert "relay.commands.helping" in loaded
     assert "relay.config" not in loaded.split(), "reading it took most of a second"
 
@@ -244,6 +244,6 @@ def test_the_version_needs_no_configuration_to_be_known() -> None:
 def test_output_that_finds_no_place_is_told_in_a_line(words: str) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "relay", *words.split()]
-        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr == "cannot write all of the output: No space left on device\n"

@@ -192,7 +192,7 @@ def _turns_before_the_other(path: Path) -> int:
     thread = threading.Thread(target=wait)
     with busy:
         thread.start()
-        deadline = monotonic() + 1
+        deadline = monotonic() + 30
         while _is_free(path.with_name("relay.db-next")) and monotonic() < deadline:
             pass  # until the other one stands in the queue
     while not done.is_set():
@@ -245,7 +245,7 @@ async def test_a_bell_wakes_the_lane_of_another_worker(tmp_path: Path) -> None:
     intake = one.join(here)
     waiting = asyncio.create_task(there.wait(SINK, timeout=30))
     await intake.accept(admission(SINK, "mine"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await waiting
     for bells in (one, two):
         bells.close()
@@ -309,7 +309,7 @@ def _sent(end: socket.socket) -> bool:
 
 
 async def _heard(end: socket.socket) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await asyncio.get_running_loop().sock_recv(end, 1024)
 
 

@@ -321,6 +321,7 @@ async def test_the_store_that_was_really_closed_is_503(tmp_path: Path) -> None:
     assert (ready.status, ready.json["checks"]["store"]) == (503, "store: closed; the relay must be restarted")
 
 
+@pytest.mark.real_limits
 def test_all_time_limits_end_before_the_sender_gives_up() -> None:
     assert limits.HARD_END <= 2.5
     assert max(limits.BODY_TIME, limits.KEY_TIME, limits.COMMIT_TIME) < limits.HARD_END

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
+from aiohttp.web_protocol import RequestHandler
 
 from relay.gateway.options import GatewayOptions
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, ScriptedKeys, gateway_running
@@ -76,12 +78,21 @@ def head(*lines: str, path: str = "/webhooks/dyte") -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", "host: relay", *signature, *lines, "", ""]).encode()
 
 
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself aiohttp would read on for ten seconds, for what is left of a body; here for ever."""
+    defaults = cast("Any", RequestHandler.__init__).__kwdefaults__
+    assert defaults["lingering_time"] == 10.0
+    monkeypatch.setitem(defaults, "lingering_time", 1000.0)
+
+
+@pytest.mark.usefixtures("lingering")
 @pytest.mark.parametrize("sent", [b"", BODY[:20]], ids=["nothing", "half"])
 async def test_a_slow_body_is_503_and_the_connection_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr("relay.gateway.BODY_TIME", 0.1)
     async with gateway_running(ScriptedIntake()) as gateway:
         answer, writer, reader = await raw(gateway, head(f"content-length: {len(BODY)}") + sent)
-        async with asyncio.timeout(4):  # well below the ten seconds that aiohttp would linger
+        async with asyncio.timeout(WAIT):
             rest = await reader.read()
         metrics = gateway.metrics()
         writer.close()
@@ -92,12 +103,13 @@ async def test_a_slow_body_is_503_and_the_connection_is_closed(monkeypatch: pyte
     assert metrics['relay_requests_total{outcome="slow",source="dyte"}'] == 1
 
 
+@pytest.mark.usefixtures("lingering")
 async def test_a_body_that_drips_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.gateway.BODY_TIME", 0.1)
     async with gateway_running(ScriptedIntake()) as gateway:
         answer, writer, reader = await raw(gateway, head(f"content-length: {len(BODY)}"))
         dripped = asyncio.create_task(drip(writer))
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(WAIT):
             with suppress(ConnectionError):  # what drips into a closed connection is answered with a reset
                 await reader.read()
             await dripped

@@ -14,11 +14,27 @@ from relay.model import Reason
 from tests.brokers import Broker
 from tests.fakes.kafka_wire import METADATA, KafkaWire
 from tests.kafka.real import RealBroker
-from tests.kafka.sinks import CLOSE_LIMIT, SHORT, MakeSink, address, delivery, failure, kept_sinks, until_delivered
+from tests.kafka.sinks import (
+    CLOSE_LIMIT,
+    LONG,
+    SHORT,
+    MakeSink,
+    address,
+    delivery,
+    failure,
+    kept_sinks,
+    until_delivered,
+)
 from tests.ports import free_port
 from tests.running import until
 
 pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(autouse=True)
+def _requests_take_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else aiokafka gives up by itself after ten seconds, which a close that waits for it would pass for short."""
+    monkeypatch.setattr("relay.sinks.kafka._MAX_REQUEST_TIMEOUT", 1000.0)
 
 
 @pytest.fixture
@@ -81,7 +97,7 @@ async def test_cluster_that_says_nothing_of_itself(own: Broker, own_kafka: RealB
 async def test_broker_goes_and_comes_back(
     own_kafka: RealBroker, own: Broker, own_topic: str, make_sink: MakeSink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink, doomed = (make_sink(own.bootstrap, own_topic, timeout=timeout) for timeout in (SHORT, "30s"))
+    sink, doomed = (make_sink(own.bootstrap, own_topic, timeout=timeout) for timeout in (SHORT, LONG))
     await sink.deliver(delivery(0))
     await doomed.deliver(delivery(0))
     await asyncio.to_thread(own_kafka.stop)
@@ -128,7 +144,7 @@ async def test_hanging_broker_is_ambiguous_and_the_producer_replaced(
     own_kafka: RealBroker, own: Broker, own_topic: str, make_sink: MakeSink
 ) -> None:
     sink = make_sink(own.bootstrap, own_topic, timeout=SHORT)
-    await sink.deliver(delivery(0))
+    await until_delivered(sink, delivery(0))
     own_kafka.pause()
     first = sink._connection._current
     errors = await asyncio.gather(*(failure(sink.deliver(delivery(number))) for number in range(1, 100)))
@@ -164,7 +180,7 @@ async def test_send_cancelled_by_the_lane_replaces_a_hanging_producer(
 async def test_close_does_not_wait_for_a_hanging_broker(
     own_kafka: RealBroker, own: Broker, own_topic: str, make_sink: MakeSink
 ) -> None:
-    sink = make_sink(own.bootstrap, own_topic, timeout="30s")
+    sink = make_sink(own.bootstrap, own_topic, timeout=LONG)
     await sink.deliver(delivery(0))
     own_kafka.pause()
     body = b"x" * 200_000  # more than the socket takes
@@ -178,7 +194,7 @@ async def test_close_does_not_wait_for_a_hanging_broker(
 
 async def test_close_while_it_connects(own_kafka: RealBroker, own: Broker, own_topic: str, make_sink: MakeSink) -> None:
     own_kafka.pause()
-    sink = make_sink(own.bootstrap, own_topic, timeout="30s")
+    sink = make_sink(own.bootstrap, own_topic, timeout=LONG)
     waiting = asyncio.ensure_future(failure(sink.deliver(delivery())))
     await asyncio.sleep(0)
     async with asyncio.timeout(CLOSE_LIMIT):

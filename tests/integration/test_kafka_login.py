@@ -122,7 +122,7 @@ def add_scram_user(bootstrap: str) -> None:
     change = UserScramCredentialUpsertion("scram", credential, PASSWORD.encode())
     client = AdminClient({"bootstrap.servers": bootstrap})
     for future in client.alter_user_scram_credentials([change]).values():
-        future.result(10.0)
+        future.result(30.0)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def deliver(topic: str) -> AsyncIterator[Callable[..., Any]]:
     sinks: list[KafkaSink] = []
 
     async def attempt(server: str, **options: Any) -> str:
-        values = {"type": "kafka", "bootstrap_servers": [server], "topic": topic, "timeout": "5s", **options}
+        values = {"type": "kafka", "bootstrap_servers": [server], "topic": topic, "timeout": "30s", **options}
         sinks.append(KafkaSink("events", KafkaOptions.model_validate(values)))
         event = Event(id="e", source="dyte", type="t", body=b"{}", headers={}, received_at=datetime.now(UTC))
         return await sinks[-1].deliver(

@@ -94,10 +94,13 @@ async def test_templated_topic(kafka: Broker, make_sink: MakeSink) -> None:
 # -- what is refused -----------------------------------------------------------------------------------------------
 
 
-async def test_unknown_topic_is_the_fault_of_the_sink(kafka: Broker, make_sink: MakeSink) -> None:
+async def test_unknown_topic_is_the_fault_of_the_sink(
+    kafka: Broker, make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     only_real(kafka)
-    sink = make_sink(kafka.bootstrap, f"test-{uuid4()}")
-    async with asyncio.timeout(5.0):  # aiokafka alone would take its whole request time-out
+    monkeypatch.setattr("relay.sinks.kafka._MAX_REQUEST_TIMEOUT", 100.0)
+    sink = make_sink(kafka.bootstrap, f"test-{uuid4()}", timeout="100s")
+    async with asyncio.timeout(40.0):  # aiokafka alone would take its whole request time-out
         errors = await asyncio.gather(*(failure(sink.deliver(delivery(number))) for number in range(50)))
     for error in errors:
         assert isinstance(error, Misconfigured)
@@ -119,7 +122,7 @@ async def test_topic_that_was_deleted(kafka: Broker, topic: str, make_sink: Make
     sink = make_sink(kafka.bootstrap, topic, timeout=SHORT)
     await sink.deliver(delivery())
     await kafka.delete_topic(topic)
-    async with asyncio.timeout(15.0):
+    async with asyncio.timeout(40.0):
         while not isinstance(error := await failure(sink.deliver(delivery())), Misconfigured):
             assert isinstance(error, Unavailable)
     assert error.failure.reason is Reason.UNKNOWN_TOPIC

@@ -71,6 +71,7 @@ def test_what_an_error_quotes_is_cleaned_of_the_password() -> None:
     assert "hunter2" not in repr(server)
 
 
+@pytest.mark.real_limits
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_server_that_is_lost_keeps_nobody_from_the_others(*, first: bool) -> None:
     """Its machine does not refuse: it says nothing."""
@@ -155,6 +156,7 @@ async def test_a_newer_schema_that_only_adds_is_worked_with_and_another_is_refus
 # What each connection keeps
 
 
+@pytest.mark.real_limits
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 @pytest.mark.parametrize(("default", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
 async def test_what_is_committed_is_flushed_whatever_the_server_s_default_is(

@@ -502,7 +502,7 @@ async def test_cancelling_leaves_the_sink_usable(slack: FakeSlack, make_sink: Ma
     slack.will(Hang())
     sink = make_sink(way)
     task = asyncio.create_task(sink.deliver(delivery(STARTED)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await slack.asked.wait()
     task.cancel()
 
@@ -519,7 +519,7 @@ async def test_close_ends_what_hangs_and_may_come_twice_or_first(
     slack.will(Hang())
     sink, unused = make_sink(way), make_sink(way)
     task = asyncio.create_task(failure(sink))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await slack.asked.wait()
         for each in (sink, sink, unused):
             await each.close()

@@ -217,7 +217,7 @@ async def test_a_file_that_another_process_locks_is_refused_in_time(path: Path) 
     other = apsw.Connection(str(path))
     other.pragma("locking_mode", "exclusive")
     other.execute("BEGIN EXCLUSIVE")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(StartError, match="locked by another process"):
             await SqliteStore.open(path)
     other.close()
@@ -242,7 +242,7 @@ asyncio.run(main())
 
 async def test_what_was_committed_is_there_after_a_crash(path: Path) -> None:
     crashed = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", _CRASH, str(path)], capture_output=True, timeout=30, check=False
+        subprocess.run, [sys.executable, "-c", _CRASH, str(path)], capture_output=True, timeout=60, check=False
     )
     assert crashed.stdout == b"committed\n", crashed.stderr.decode()
     store = await SqliteStore.open(path)
@@ -300,7 +300,7 @@ async def test_an_io_error_of_a_checkpoint_ends_the_store(path: Path, monkeypatc
 
     monkeypatch.setattr(Upkeep, "checkpoint", fail)
     store = await SqliteStore.open(path)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await store.failed()).kind == "io"
     assert store.health().obstacle
     with pytest.raises(StoreUnavailable):

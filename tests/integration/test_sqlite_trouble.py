@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 async def store(path: Path) -> AsyncIterator[SqliteStore]:
     opened = await SqliteStore.open(path)
     yield opened
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await opened.close()
 
 
@@ -96,7 +96,7 @@ async def test_a_dead_writer_leaves_nobody_waiting_and_is_told(store: SqliteStor
     works += [asyncio.create_task(store._writer.submit(die))]
     works += [asyncio.create_task(store.accept(admission("crm"))) for _ in range(2 * GROUP)]
     await asyncio.sleep(0)  # let them queue
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         plug.pull()
         results = await asyncio.gather(*works, return_exceptions=True)
         assert (await store.failed()).kind == "other"
@@ -125,7 +125,7 @@ async def test_after_an_io_error_nothing_more_is_committed(store: SqliteStore) -
     works += [asyncio.create_task(store.accept(admission("crm"))) for _ in range(5)]
     await asyncio.sleep(0)
     plug.pull()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await plugged
         first, *rest = await asyncio.gather(*works, return_exceptions=True)
         assert (await store.failed()).kind == "io"
@@ -142,7 +142,7 @@ async def accept_in_groups(writer: Writer, given: Sequence[Admission]) -> set[st
             writer.submit(lambda connection, each=each: intake.accept_all(connection, [each])[0])  # type: ignore[misc]
             for each in given[start : start + 3]
         ]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             results = await asyncio.gather(*works, return_exceptions=True)
         acknowledged |= {result.event_id for result in results if isinstance(result, Acceptance)}
         refused = [result for result in results if not isinstance(result, Acceptance)]
@@ -160,7 +160,7 @@ async def failing_run(path: Path, vfs: FailingVfs, kind: str, at: int, *, lastin
     given = [admission("crm", "kafka", body=b"x" * 3000) for _ in range(6)]
     acknowledged = await accept_in_groups(writer, given)
     failed = vfs.failed
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if failed:
             assert (await writer.failed).kind == "io"
             assert not writer.alive
@@ -196,7 +196,7 @@ async def test_a_locked_store_refuses_in_time_and_works_again_afterwards(path: P
     store = await SqliteStore.open(path)
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         results = await asyncio.gather(*(store.accept(admission("crm")) for _ in range(50)), return_exceptions=True)
     assert {getattr(result, "kind", "accepted") for result in results} == {"busy"}
     assert not store.health().obstacle, "a lock passes"
@@ -215,7 +215,7 @@ async def test_a_full_store_refuses_events_still_takes_results_and_recovers(path
     await store._writer.submit(lambda each: each.pragma("max_page_count", pages))
     too_big = (store.accept(admission("crm", body=b"x" * 100_000)) for _ in range(10))
     results = [(delivery, Delivered(receipt="200")) for delivery in claimed]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         *refusals, recorded = await asyncio.gather(*too_big, store.settle(results, now=NOON), return_exceptions=True)
     assert {getattr(refusal, "kind", "accepted") for refusal in refusals} == {"full"}
     assert recorded == [True] * 20, "one commit with what does not fit must not take these with it"

@@ -24,7 +24,7 @@ from tests.fakes.wire import (
 from tests.running import until
 
 MOMENT = 0.2
-WAIT = 5.0
+WAIT = 30.0
 
 
 class Echo:

@@ -17,7 +17,9 @@ from relay.sinks.kafka import KafkaOptions, KafkaSink
 BODY = b'{"event": "meeting.started",\n "meeting": {"title": "T\xc3\xa4glich \\ud83d"}}'
 SHORT = "1500ms"
 """A time-out for sends that are meant to fail."""
-CLOSE_LIMIT = 6.0
+LONG = "30s"
+"""One for all others; `CLOSE_LIMIT` is well below it."""
+CLOSE_LIMIT = 20.0
 """Seconds that a sink may take to close."""
 
 MakeSink = Callable[..., KafkaSink]
@@ -42,7 +44,7 @@ async def kept_sinks() -> AsyncIterator[MakeSink]:
     sinks: list[KafkaSink] = []
 
     def make(server: str, topic: str, **options: Any) -> KafkaSink:
-        values = {"type": "kafka", "bootstrap_servers": [server], "topic": topic, **options}
+        values = {"type": "kafka", "bootstrap_servers": [server], "topic": topic, "timeout": LONG, **options}
         sinks.append(KafkaSink("events", KafkaOptions.model_validate(values)))
         return sinks[-1]
 
@@ -63,7 +65,7 @@ async def failure(attempt: Awaitable[str]) -> DeliveryError:
     return caught.value
 
 
-async def until_delivered(sink: KafkaSink, of: Delivery, *, seconds: float = 20.0) -> str:
+async def until_delivered(sink: KafkaSink, of: Delivery, *, seconds: float = 40.0) -> str:
     """Try again and again, as a lane does."""
     async with asyncio.timeout(seconds):
         while True:
