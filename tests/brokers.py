@@ -173,7 +173,7 @@ def kafka() -> Iterator[Broker]:
     mock.flush(0)  # the cluster lives as long as this producer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _own_kafka() -> Iterator[RealBroker]:
     process = start_real()
     if process is None:
@@ -184,7 +184,7 @@ def _own_kafka() -> Iterator[RealBroker]:
 
 @pytest.fixture
 def own_kafka(_own_kafka: RealBroker) -> RealBroker:
-    """A real broker of the test module's own, running when the test begins; the test may stop, kill or pause it."""
+    """A real broker that runs when the test begins; the test may stop, kill or pause it."""
     _own_kafka.resume()
     _own_kafka.start()
     return _own_kafka

@@ -26,6 +26,8 @@ from tests.storing import store_url
 WEBHOOK_ID = "0c2f6c1e-webhook"
 MEETING = "bbb0f1c4-a-meeting"
 ORGANIZATION = "an-organization"
+_PATIENT = {"timeout": "60s"}
+"""A machine that stands still for some seconds is no failure of a sink."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def config(
 ) -> dict[str, Any]:
     """A relay.yaml: one pinned source, a file as the only sink, everything to every sink, unless said otherwise."""
     chosen = {"audit": {"type": "file", "path": str(folder / "events.jsonl")}} if sinks is None else sinks
+    chosen = {name: {**_PATIENT, **options} for name, options in chosen.items()}
     everything = [{"name": "everything", "events": ["*"], "to": list(chosen)}] if chosen else []
     return {
         "store": store_url(folder),

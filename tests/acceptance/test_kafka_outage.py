@@ -23,9 +23,9 @@ pytestmark = pytest.mark.kafka
 ROUTES = [{"name": "everything", "events": ["*"], "to": ["events", "crm", "oncall", "audit"]}]
 
 
-def sinks(folder: Path, broker: Broker, topic: str, http: FakeHttp, slack: FakeSlack) -> dict[str, Any]:
+def sinks(folder: Path, broker: Broker, topic: str, http: FakeHttp, slack: FakeSlack, **more: Any) -> dict[str, Any]:
     quick = {"base": "50ms", "cap": "200ms"}
-    kafka = {"type": "kafka", "bootstrap_servers": [broker.bootstrap], "topic": topic, "timeout": "2s", "retry": quick}
+    kafka = {"type": "kafka", "bootstrap_servers": [broker.bootstrap], "topic": topic, "retry": quick, **more}
     return {
         "events": kafka,
         "crm": {"type": "http", "url": http.url, "allow_private": True},
@@ -62,7 +62,7 @@ async def test_kafka_stops_and_comes_back(own_kafka: RealBroker, tmp_path: Path)
     webhooks = list(simulate(key_pair(), meetings=3, seed="outage", participants=2))
     third = len(webhooks) // 3
     async with FakeHttp() as http, FakeSlack() as slack:
-        places = sinks(tmp_path, broker, topic, http, slack)
+        places = sinks(tmp_path, broker, topic, http, slack, timeout="2s")
         async with relay_running(tmp_path, sinks=places, routes=ROUTES) as relay:
             accepted = await post(relay, webhooks[:third])
             await relay.drained()

@@ -215,7 +215,9 @@ class SlackHarness(Harness):
 
     def options(self) -> SlackOptions:
         text = "{{ relay.id }} {{ meeting.title }}{{ short }}"
-        return SlackOptions.model_validate({"type": "slack", "webhook_url": self._slack.webhook_url, "text": text})
+        return SlackOptions.model_validate(
+            {"type": "slack", "webhook_url": self._slack.webhook_url, "text": text, "timeout": "60s"}
+        )
 
     async def arrived(self) -> list[Arrival]:
         texts = [message["text"].partition(" ") for message in self._slack.messages]
@@ -259,7 +261,7 @@ class KafkaHarness(Harness):
         await self._broker.create_topic(self._topic)
 
     async def stop(self) -> None:
-        """The broker is the module's."""
+        """The broker is there for others, too."""
 
     def options(self) -> KafkaOptions:
         servers = [self._process.bootstrap]

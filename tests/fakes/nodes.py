@@ -94,7 +94,7 @@ class Scene:
     """A hall, two nodes, and time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.time = LoopTime(monkeypatch)
+        self.time = LoopTime(monkeypatch, still=True)
         self.hall = Hall(self.time.clock)
         self.stack = AsyncExitStack()
         """Stops all nodes at its end."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from relay.errors import StartError, StoreUnavailable
 from tests import postgres
 from tests.crash.history import Arrival, History, digest_of, problems
 from tests.crash.receiver import Served, serving
@@ -28,6 +29,7 @@ CONCURRENCY = 4
 SENDERS = 4
 _PAUSE = 0.08
 """Seconds between two webhooks of a sender."""
+_STARTS = 4
 SOON = 40.0
 """Seconds within which what is promised within five has happened even on a busy machine; a lease lasts for sixty."""
 
@@ -80,7 +82,8 @@ class Cluster:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         parts = {"sinks": self.sinks(), **parts}
-        async with relay_running(folder, store=store or self._book.url, **parts) as relay:
+        async with AsyncExitStack() as stack:
+            relay = await _begun(stack, folder, store=store or self._book.url, **parts)
             self.nodes[name] = relay
             self._post_at_all()
             try:
@@ -183,6 +186,17 @@ class Cluster:
 
         await until(enough, f"{more} {what}", timeout=SOON)
         return monotonic() - began
+
+
+async def _begun(stack: AsyncExitStack, folder: Path, **parts: Any) -> Relay:
+    """A relay that is begun again, as systemd does it, where the database did not answer in time."""
+    for number in range(1, _STARTS + 1):
+        try:
+            return await stack.enter_async_context(relay_running(folder, **parts))
+        except (StartError, StoreUnavailable):
+            if number == _STARTS:
+                raise
+    raise AssertionError
 
 
 @asynccontextmanager

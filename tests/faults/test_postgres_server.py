@@ -56,6 +56,7 @@ async def test_a_server_that_crashes_under_load_costs_503s_and_no_event(
     async with cluster(tmp_path, url) as here:
         await here.acknowledged(50)
         await asyncio.to_thread(server.crash)
+        await here.refused(20)  # so that those who were answered before have heard of it
         acknowledged = here.history.acknowledged
         await here.refused(20)
         assert here.history.acknowledged == acknowledged

@@ -27,6 +27,8 @@ from tests.running import Samples
 pytestmark = pytest.mark.kafka
 
 PASSWORD = "correct horse"
+LONG = "30s"
+"""A time-out where none is meant to pass."""
 MEETINGS = 5
 
 # Clients without a name are the superuser. Who comes by WIRE is told that the broker lives at the wire's port.
@@ -145,7 +147,7 @@ async def test_any_faults_in_any_order(tmp_path: Path, ground: Ground, wire: Kaf
 
 
 async def test_a_way_that_is_slow_is_no_fault(tmp_path: Path, ground: Ground, wire: KafkaWire, topic: str) -> None:
-    async with scene(tmp_path, kafka(wire.address, topic, timeout="20s")) as here:
+    async with scene(tmp_path, kafka(wire.address, topic, timeout=LONG)) as here:
         await wire.switch(Late(0.1))
         await here.post(15, meetings=MEETINGS)
         await here.recovers()
@@ -197,7 +199,7 @@ async def test_the_broker_hangs_under_load_and_the_relay_stops_meanwhile(
 async def test_what_the_client_itself_tries_again_is_no_failure(
     tmp_path: Path, ground: Ground, wire: KafkaWire, topic: str, code: int
 ) -> None:
-    async with scene(tmp_path, kafka(wire.address, topic, timeout="10s")) as here:
+    async with scene(tmp_path, kafka(wire.address, topic, timeout=LONG)) as here:
         wire.will_answer(*[code] * 5)
         await here.post(30, meetings=MEETINGS)
         await here.recovers()
@@ -251,7 +253,11 @@ async def test_one_missing_topic_of_a_template_holds_up_no_other(
     other = await ground.broker.create_topic(f"{prefix}.other")
     missing = f"{prefix}.meeting.started"
     options = kafka(
-        ground.broker.bootstrap, prefix + ".{type}", order="none", retry={"cap": "500ms", "max_attempts": 2}
+        ground.broker.bootstrap,
+        prefix + ".{type}",
+        order="none",
+        retry={"cap": "500ms", "max_attempts": 2},
+        timeout=LONG,
     )
     async with scene(tmp_path, options) as here:
         await here.post(10)
@@ -271,7 +277,7 @@ async def test_a_message_that_is_too_large_is_dead_alone(tmp_path: Path, ground:
     limit = {} if side == "ours" else {"max.message.bytes": 2000}
     topic = await ground.broker.create_topic(f"test-{uuid4()}", **limit)
     size = {"max_request_size": 2000} if side == "ours" else {}
-    async with scene(tmp_path, kafka(ground.broker.bootstrap, topic, order="none", **size)) as here:
+    async with scene(tmp_path, kafka(ground.broker.bootstrap, topic, order="none", timeout=LONG, **size)) as here:
         await here.post(10)
         await here.post(3, filling="x" * 5000)
         await here.post(10)
@@ -293,7 +299,7 @@ async def test_a_message_that_is_too_large_is_dead_alone(tmp_path: Path, ground:
 async def test_who_may_not_write_waits_for_a_person(tmp_path: Path, ground: Ground, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": ground.broker.bootstrap})
     await asyncio.to_thread(_upsert, admin, "guest")
-    async with scene(tmp_path, kafka(f"{HOST}:{ground.login}", topic, **_login("guest"))) as here:
+    async with scene(tmp_path, kafka(f"{HOST}:{ground.login}", topic, timeout=LONG, **_login("guest"))) as here:
         await here.post(9)
         await here.others_go_on()
         await here.is_in(GateState.PAUSED)
@@ -307,7 +313,7 @@ async def test_who_may_not_write_waits_for_a_person(tmp_path: Path, ground: Grou
 async def test_a_login_that_is_refused_waits_for_a_person(tmp_path: Path, ground: Ground, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": ground.broker.bootstrap})
     await asyncio.to_thread(_upsert, admin, "late", "battery staple")
-    async with scene(tmp_path, kafka(f"{HOST}:{ground.login}", topic, **_login("late"))) as here:
+    async with scene(tmp_path, kafka(f"{HOST}:{ground.login}", topic, timeout=LONG, **_login("late"))) as here:
         await here.post(9)
         await here.others_go_on()
         await here.is_in(GateState.PAUSED)

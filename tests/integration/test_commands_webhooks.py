@@ -30,13 +30,13 @@ class Scene:
     folder: Path
     fake: FakeProvider
 
-    def write(self, *routes: str, dyte: str = "", kit: bool = True) -> None:
+    def write(self, *routes: str, dyte: str = "", kit: bool = True, timeout: str = "60s") -> None:
         """A relay.yaml with these routes; `dyte` is added to its source."""
         lines = [
             "sources:",
             (
                 f"  dyte: {{public_url: 'https://relay.example', api: {{organization_id: {ORGANIZATION}, "
-                f"api_key: '${{DYTE_API_KEY:-}}', timeout: 500ms, url: '{self.fake.dyte_url}'}}{dyte}}}"
+                f"api_key: '${{DYTE_API_KEY:-}}', timeout: {timeout}, url: '{self.fake.dyte_url}'}}{dyte}}}"
             ),
         ]
         if kit:
@@ -269,6 +269,7 @@ async def test_what_fails_for_one_source_does_not_keep_the_next_from_its_turn(sc
 
 
 async def test_a_list_that_cannot_be_had_ends_it_before_anything_is_changed(scene: Scene) -> None:
+    scene.write(RECORDINGS, STARTS, timeout="500ms")
     scene.fake.on("GET", Hang())
     assert "Dyte's API did not answer within 0.5 s" in await scene.run("apply", "--yes", code=1)
     assert scene.fake.calls == ["GET"]

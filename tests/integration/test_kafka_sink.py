@@ -120,7 +120,7 @@ async def test_topic_that_is_created_later_is_found(kafka: Broker, make_sink: Ma
 async def test_topic_that_was_deleted(kafka: Broker, topic: str, make_sink: MakeSink) -> None:
     only_real(kafka)
     sink = make_sink(kafka.bootstrap, topic, timeout=SHORT)
-    await sink.deliver(delivery())
+    await until_delivered(sink, delivery())
     await kafka.delete_topic(topic)
     async with asyncio.timeout(40.0):
         while not isinstance(error := await failure(sink.deliver(delivery())), Misconfigured):

@@ -258,7 +258,7 @@ async def test_what_is_no_store_is_told() -> None:
 def fits() -> Iterator[Callable[[str, Sequence[str]], list[bool]]]:
     """Which of these texts fit a pattern, as the store asks for it."""
     with asyncio.Runner() as runner:
-        connection = runner.run(connect(parse(shared())))
+        connection = runner.run(connect(parse(shared()), statement_ms=60_000))
 
         async def ask(pattern: str, values: Sequence[str]) -> list[bool]:
             clause, arguments = where(of_type(pattern), first=2)

@@ -254,11 +254,12 @@ async def test_it_is_told_that_a_dead_nodes_work_was_given_back(tmp_path: Path) 
 async def test_a_node_that_was_frozen_knows_that_others_may_have_what_it_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    time = LoopTime(monkeypatch)
     async with opened(tmp_path, 1) as (store,):
         seen = [store.tenure]  # a tool is no node, and nobody takes it for dead
         await store.recover(now=NOON)
         seen.append(store.tenure)
-        LoopTime(monkeypatch)._ahead += 10.0
+        time._ahead += 10.0
         seen.append(store.tenure)
         assert seen == [0, 0, None]
 
@@ -420,9 +421,6 @@ class Wire:
 async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.setattr(postgres, "WRITING_MS", 200)
-    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.3)
     parts = urlsplit(await database_of(tmp_path))
     wire = Wire(parts.port or 5432)
     proxy = await asyncio.start_server(wire.take, "127.0.0.1", 0)
@@ -432,13 +430,18 @@ async def test_a_network_that_is_cut_holds_nobody_up_for_long_and_comes_back(
         given = admission("crm")
         await store.accept(given)
         wire.cut(cut=True)
-        async with asyncio.timeout(30):
-            for _ in range(2):
-                with pytest.raises(StoreUnavailable, match="no answer in time") as caught:
-                    await store.accept(admission("crm"))
-                assert caught.value.kind == "conn"
-                with pytest.raises(StoreUnavailable):
-                    await claim(store)
+        with monkeypatch.context() as hasty:
+            hasty.setattr(pool, "_GRACE_SECONDS", 0.1)
+            hasty.setattr(connection, "CONNECT_SECONDS", 0.3)
+            for each in (store._accepting, store._writing):
+                hasty.setattr(each, "_statement_ms", 200)
+            async with asyncio.timeout(20):  # well below the patience of all other tests
+                for _ in range(2):
+                    with pytest.raises(StoreUnavailable, match="no answer in time") as caught:
+                        await store.accept(admission("crm"))
+                    assert caught.value.kind == "conn"
+                    with pytest.raises(StoreUnavailable):
+                        await claim(store)
         assert "no answer in time" in store.health().obstacle
         wire.cut(cut=False)
         assert (await store.accept(given)).duplicate is DuplicateKind.UUID

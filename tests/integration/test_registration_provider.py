@@ -45,7 +45,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applying_module, "LOOK_SECONDS", 0.0)
 
 
-def dyte(fake: FakeProvider, *, key: str = API_KEY, seconds: float = 5.0) -> Account:
+def dyte(fake: FakeProvider, *, key: str = API_KEY, seconds: float = 30.0) -> Account:
     options = ApiOptions(
         organization_id=ORGANIZATION, api_key=Secret(key), url=fake.dyte_url, timeout=timedelta(seconds=seconds)
     )
@@ -277,10 +277,11 @@ TROUBLE: list[tuple[Any, str, bool]] = [
 
 @pytest.mark.parametrize(("trouble", "said", "unsure"), TROUBLE, ids=[type(each[0]).__name__ for each in TROUBLE])
 async def test_each_trouble_on_the_wire_has_its_words(trouble: Any, said: str, *, unsure: bool) -> None:
-    async with FakeProvider() as fake, client(dyte(fake, seconds=0.2)) as provider:
+    seconds = 0.2 if "0.2 s" in said else 30.0
+    async with FakeProvider() as fake, client(dyte(fake)) as known, client(dyte(fake, seconds=seconds)) as provider:
         fake.on("PATCH", trouble)
         fake.add(URL)
-        [found] = await provider.list()
+        [found] = await known.list()
         with pytest.raises(ProviderError) as raised:
             await provider.change(found, events=EVENTS)
         assert said in str(raised.value)

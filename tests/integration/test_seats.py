@@ -30,6 +30,7 @@ async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     made = Scene(monkeypatch)
     async with made.stack:
         yield made
+        made.time.run_on()  # whoever stops may wait for something
 
 
 async def test_of_two_nodes_one_works_and_the_other_waits_without_asking(scene: Scene) -> None:

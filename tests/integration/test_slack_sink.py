@@ -29,7 +29,7 @@ WAYS = ("webhook", "api")
 
 
 def options(**fields: Any) -> SlackOptions:
-    return TypeAdapter(SlackOptions).validate_python({"type": "slack", **fields})
+    return TypeAdapter(SlackOptions).validate_python({"type": "slack", "timeout": "60s", **fields})
 
 
 def way_to(slack: FakeSlack, way: str) -> dict[str, Any]:

@@ -212,6 +212,7 @@ async def test_a_folder_and_a_path_below_a_file_are_refused(path: Path) -> None:
         await SqliteStore.open(path / "relay.db")
 
 
+@pytest.mark.real_limits
 async def test_a_file_that_another_process_locks_is_refused_in_time(path: Path) -> None:
     await made(path)
     other = apsw.Connection(str(path))

@@ -192,6 +192,7 @@ async def test_wherever_the_disk_fails_nothing_acknowledged_is_lost(
 # Locks and space
 
 
+@pytest.mark.real_limits
 async def test_a_locked_store_refuses_in_time_and_works_again_afterwards(path: Path) -> None:
     store = await SqliteStore.open(path)
     other = apsw.Connection(str(path))

@@ -25,7 +25,7 @@ from tests.ports import HOST, free_port
 
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
-START_SECONDS = 45.0
+START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 _MAVEN_SECONDS = 300.0
 _POLL_SECONDS = 0.05

@@ -12,6 +12,7 @@ import pytest
 
 from relay.errors import DeliveryError, Unavailable
 from relay.model import Delivery, Event
+from relay.ports import Sink
 from relay.sinks.kafka import KafkaOptions, KafkaSink
 
 BODY = b'{"event": "meeting.started",\n "meeting": {"title": "T\xc3\xa4glich \\ud83d"}}'
@@ -56,7 +57,7 @@ async def kept_sinks() -> AsyncIterator[MakeSink]:
         for sink in sinks:
             await sink.close()
     assert asyncio.all_tasks() - before <= {asyncio.current_task()}
-    assert complaints == []
+    assert not complaints, complaints
 
 
 async def failure(attempt: Awaitable[str]) -> DeliveryError:
@@ -65,7 +66,7 @@ async def failure(attempt: Awaitable[str]) -> DeliveryError:
     return caught.value
 
 
-async def until_delivered(sink: KafkaSink, of: Delivery, *, seconds: float = 40.0) -> str:
+async def until_delivered(sink: Sink, of: Delivery, *, seconds: float = 40.0) -> str:
     """Try again and again, as a lane does."""
     async with asyncio.timeout(seconds):
         while True:
