@@ -90,7 +90,7 @@ kafka: $(READY) ## run a real Kafka broker in the foreground (needs Java 17 and 
 	@$(BIN)/python -m tests.kafka
 
 kafka-jars: $(READY) ## fetch what the broker of the tests needs, so that no test waits for it
-	@$(BIN)/python -c 'from tests.kafka.real import jars; jars()'
+	@$(BIN)/python -c 'from tests.kafka.real import prepare; prepare()'
 
 wrk: $(READY) ## fetch wrk, which the benchmark posts with (Debian)
 	@$(BIN)/python -m bench.wrk
