@@ -85,8 +85,10 @@ def prepare() -> None:
     fresh = _archive().with_suffix(f".{os.getpid()}")
     with RealBroker(java=(f"-XX:ArchiveClassesAtExit={fresh}",)):
         pass
-    if fresh.exists():
-        fresh.rename(_archive())
+    _run(
+        ("java", f"-XX:SharedArchiveFile={fresh}", "-cp", f"{jars()}/*", "-version"), seconds=START_SECONDS
+    )  # is whole
+    fresh.rename(_archive())
 
 
 def jars() -> Path:
