@@ -79,7 +79,7 @@ class SqliteBook:
     def _reading(self) -> Iterator[apsw.Connection]:
         connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            connection.set_busy_timeout(1000)
+            connection.set_busy_timeout(30_000)
             yield connection
         finally:
             connection.close()
