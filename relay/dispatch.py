@@ -15,6 +15,8 @@ from relay.telemetry import Telemetry
 
 _FOLLOW_EVERY = 1.0
 """Seconds from a person's wish to its fulfilment, at most; and from a gate's change to its place in the store."""
+_GIVE_BACK = 5.0
+"""Seconds that lanes may take to give back what they were interrupted in."""
 
 
 class Dispatcher:
@@ -118,7 +120,7 @@ class Dispatcher:
         if late:
             for lane in lanes:
                 lane.abort()
-            _, stuck = await asyncio.wait(late, timeout=self._drain.total_seconds())
+            _, stuck = await asyncio.wait(late, timeout=_GIVE_BACK)
             for task in stuck:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from relay import gateway, keyring, listening
+from relay import dispatch, gateway, keyring, listening
 from relay.registration import provider
 from relay.simulator import posting
 from relay.sinks import http
@@ -27,6 +27,7 @@ _SECONDS = (
     (gateway, ("HARD_END", "BODY_TIME", "KEY_TIME", "COMMIT_TIME", "MOST_LAG")),
     (listening, ("_HEADER_TIME", "_ANSWER_TIME")),
     (keyring, ("FETCH_TIMEOUT",)),
+    (dispatch, ("_GIVE_BACK",)),
     (provider, ("_CONNECT_SECONDS",)),
     (posting, ("SENDER_TIMEOUT",)),
     (http, ("CONNECT_TIME",)),

@@ -14,14 +14,13 @@ from typing import Any
 import orjson
 
 from relay.config import Address, parse_address
-from tests.fakes.http import WAIT
 from tests.fakes.keys import key_pair
 from tests.running import write_config
 
 RELAY = ("relay",)
 """The module that is run."""
-END = 40.0
-"""Seconds that a process may take to end."""
+END = 60.0
+"""Seconds that a process may take to begin, or to end."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Serving:
     async def logged(self, moment: str) -> dict[str, Any]:
         """Read the log up to this moment; fails where the log ends before."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(END):
             while line := await self.process.stderr.readline():
                 self.lines.append(orjson.loads(line))
                 if self.lines[-1]["moment"] == moment:

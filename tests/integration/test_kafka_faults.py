@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -13,6 +14,7 @@ from relay.errors import Unavailable
 from relay.model import Reason
 from tests.brokers import Broker
 from tests.fakes.kafka_wire import METADATA, KafkaWire
+from tests.fakes.wire import Hanging
 from tests.kafka.real import RealBroker
 from tests.kafka.sinks import (
     CLOSE_LIMIT,
@@ -76,6 +78,21 @@ async def test_listener_that_hangs_up(make_sink: MakeSink) -> None:
         error = await failure(make_sink(address(server), "e").deliver(delivery()))
     assert error.failure.reason is Reason.CONNECT
     assert "security_protocol" in error.failure.detail
+
+
+async def test_a_start_that_fails_after_everybody_has_given_up_is_no_complaint(make_sink: MakeSink) -> None:
+    """`make_sink` looks for complaints."""
+    async with KafkaWire(free_port()) as wire:
+        await wire.switch(Hanging())
+        sink = make_sink(wire.address, "events", timeout="300ms")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sink.deliver(delivery()), 0.01)
+        start = sink._connection._start
+        assert start is not None
+        await asyncio.wait({start})
+        del start
+        await failure(sink.deliver(delivery()))  # begins another one, and forgets the first
+        gc.collect()
 
 
 async def test_cluster_that_says_nothing_of_itself(own: Broker, own_kafka: RealBroker, make_sink: MakeSink) -> None:

@@ -99,6 +99,7 @@ class Connection:
             raise Unavailable(Reason.STOPPING, "the sink is closed")
         if self._start is None or self._start.done():
             self._start = asyncio.ensure_future(self._start_one())
+            self._start.add_done_callback(_heard)
         start = self._start
         await asyncio.wait({start})
         if start.cancelled():
@@ -143,6 +144,13 @@ class Connection:
             task = asyncio.ensure_future(producer.close())
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+
+
+def _heard(start: asyncio.Task[Producer]) -> None:
+    """Those who waited for it may all have given up: else asyncio would log its failure, with a traceback, as one that
+    nobody has heard of."""
+    if not start.cancelled():
+        start.exception()
 
 
 async def _cause(settings: Mapping[str, Any]) -> Exception:
