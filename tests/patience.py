@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from relay import dispatch, gateway, keyring, listening
+from relay import dispatch, gateway, keyring, listening, logs
 from relay.registration import provider
 from relay.simulator import posting
 from relay.sinks import http
@@ -28,6 +28,7 @@ _SECONDS = (
     (listening, ("_HEADER_TIME", "_ANSWER_TIME")),
     (keyring, ("FETCH_TIMEOUT",)),
     (dispatch, ("_GIVE_BACK",)),
+    (logs, ("_STOP_SECONDS",)),
     (provider, ("_CONNECT_SECONDS",)),
     (posting, ("SENDER_TIMEOUT",)),
     (http, ("CONNECT_TIME",)),

@@ -181,7 +181,7 @@ async def started(folder: Path, stdout: int) -> AsyncIterator[asyncio.subprocess
         sys.executable, *arguments, stdout=stdout, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield process
     finally:
         if process.returncode is None:
