@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.freezing import freeze, thaw
 from tests.ports import HOST, free_port
 
 HERE = Path(__file__).parent
@@ -174,11 +174,13 @@ class RealBroker:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        if self._process is not None and self.running:
+            freeze(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
+        if self._process is not None and self.running:
+            thaw(self._process.pid)
 
     def close(self) -> None:
         """Stop, and remove the data."""
@@ -198,10 +200,6 @@ class RealBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
 
     def _format(self, properties: Path) -> None:
         text = _PROPERTIES.format(host=HOST, port=self.port, controller=free_port(), folder=self._folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.freezing import freeze, thaw
 from tests.ports import free_port
 from tests.postgres.binaries import NoPostgres, find
 
@@ -107,11 +107,14 @@ class Server:
 
     def pause(self) -> None:
         """SIGSTOP to the server and all that it has begun: connections stay open, and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        if self.running:
+            freeze(self.pid)  # so that it begins no other
+            freeze(*self._children())
 
     def resume(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
+        if self.running:
+            thaw(*self._children(), self.pid)
 
     def close(self) -> None:
         """Stop, and remove the data."""
@@ -161,18 +164,9 @@ class Server:
             process.send_signal(number)
             process.wait(_SECONDS)
 
-    def _signal(self, number: signal.Signals) -> None:
-        for process in self._family():
-            with contextlib.suppress(ProcessLookupError):  # those that serve a connection end with it
-                os.kill(process, number)
-
-    def _family(self) -> list[int]:
-        """The server's process, and those that serve its connections."""
-        if self._process is None or self._process.poll() is not None:
-            return []
-        first = self._process.pid
-        children = Path(f"/proc/{first}/task/{first}/children").read_text()
-        return [first, *map(int, children.split())]
+    def _children(self) -> list[int]:
+        """Those that serve its connections, and others that it has begun."""
+        return [int(each) for each in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def _wait_for_answer(self) -> None:
         deadline = time.monotonic() + _SECONDS
