@@ -15,7 +15,7 @@ from relay.stores.postgres import PostgresStore, schema
 from relay.stores.sqlite import SqliteStore, connection, outbox
 from tests.crash.patching import rewrite, wrap
 
-_HEAD_START = 0.05
+_HEAD_START = 0.25
 """Seconds by which an answer is ahead of its commit: enough for the sender to have it, whatever happens then."""
 _UNIQUE = "PRIMARY KEY (source, webhook_id, uuid, body_hash)\n) STRICT, WITHOUT ROWID"
 
