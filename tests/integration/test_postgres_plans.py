@@ -40,7 +40,7 @@ _SEED = (
      WHERE seq <= $1 ORDER BY seq""",
     """
     INSERT INTO relay.delivery (event, route, sink, state, settled_at, config)
-    SELECT seq, 'r', 'dead', 'dead', received_at, '' FROM relay.event WHERE seq <= least($1, 20)""",
+    SELECT seq, 'r', 'dead', 'dead', received_at, '' FROM relay.event WHERE seq <= least($1, 10)""",
 )
 
 
