@@ -23,6 +23,7 @@ from tests.fakes.http import Answer, FakeHttp, Hang, Reset
 from tests.nginx import NGINX, nginx
 from tests.ports import free_port
 from tests.running import Answered, Relay, Sender, payload, relay_running, sender, signed, until
+from tests.standstill import Standstill
 
 BODY = orjson.dumps(payload())
 WELL, BUSY = Answer(status=200), Answer(status=503, headers={"retry-after": "2"})
@@ -212,9 +213,11 @@ async def test_when_all_relays_stand_still_the_sender_still_hears_that_it_is_our
     async with three(program, tmp_path) as (posting, fakes):
         for fake in fakes:
             fake.default = Hang()
-        answer = await posting.post(BODY)
+        with Standstill() as standstill:
+            answer = await posting.post(BODY)
         assert answer.status == 504
-        assert sum(len(fake.requests) for fake in fakes) == 2, "two attempts of 1.2 s; a third would come too late"
+        asked = sum(len(fake.requests) for fake in fakes)
+        assert asked == 2 or standstill.excuses, "two attempts of 1.2 s; a third would come too late"
 
 
 async def test_headers_and_body_go_on_as_they_came(program: Path, tmp_path: Path) -> None:
