@@ -72,7 +72,7 @@ async def fill(url: str) -> None:
     async with opened(url) as store:
         await store.accept(admission("gone", of=event(uuid="gone")))
         await settle(store, "gone", DONE)
-        await store.purge(delivered_before=NOON + SECOND, dead_before=NOON + SECOND, limit=9)
+        await store.purge(delivered_before=NOON + HOUR, dead_before=NOON + HOUR, limit=9)
         await store.accept(
             admission("audit", "crm", of=event(type="a.\x00\x01\x02b", headers={"a": "\x00"}, uuid=LONG))
         )

@@ -28,10 +28,12 @@ SELECT id, event, state, settled_at FROM relay.delivery WHERE event = ANY($1) OR
 _FORGET_FAILURES = "DELETE FROM relay.failure WHERE delivery = ANY($1)"
 _FORGET_DELIVERIES = "DELETE FROM relay.delivery WHERE id = ANY($1)"
 _FORGET_EVENTS = "DELETE FROM relay.event WHERE seq = ANY($1)"
-_OLD_MARK = "SELECT EXISTS (SELECT 1 FROM relay.mark WHERE seen_at < $1)"
+# By whole hours, as their index has them: some stay a little longer than they have to.
+_OLD_MARK = "SELECT EXISTS (SELECT 1 FROM relay.mark WHERE seen_at / 3600000000 < $1::bigint / 3600000000)"
 _PURGE_MARKS = """
 DELETE FROM relay.mark WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM relay.mark WHERE seen_at < $1 ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED))"""
+    SELECT ctid FROM relay.mark WHERE seen_at / 3600000000 < $1::bigint / 3600000000
+     ORDER BY seen_at / 3600000000 LIMIT $2 FOR UPDATE SKIP LOCKED))"""
 _MARKS_PER_EVENT = 4  # more than there are, so that no marks pile up; retries of the sender leave at most a few
 _PURGED_BYTES = 4 * 1024 * 1024
 """About so much of bodies is forgotten in one commit."""

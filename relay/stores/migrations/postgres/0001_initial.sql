@@ -39,13 +39,14 @@ CREATE TABLE relay.mark (
     seen_at    BIGINT NOT NULL,
     event_id   TEXT COLLATE "C" NOT NULL
 );
--- These two take each event to pages of their own, all of which have to be in memory, and to be written out after each
--- checkpoint: so they hold hashes, which take a third of the room. The server's locks keep marks apart
--- (0002_operations.sql); that the first index is unique stands behind them.
+-- This one takes each event to a page of its own, all of which have to be in memory, and to be written out after each
+-- checkpoint: so it holds hashes, which take a third of the room. The server's locks keep marks apart
+-- (0002_operations.sql); that it is unique stands behind them.
 CREATE UNIQUE INDEX mark_uuid ON relay.mark (
     hashtextextended(uuid, 0), hashtextextended(source || ' ' || webhook_id || ' ' || encode(body_hash, 'hex'), 0));
-CREATE INDEX mark_body ON relay.mark (hashtextextended(encode(body_hash, 'hex'), 0), seen_at);
-CREATE INDEX mark_age ON relay.mark (seen_at);
+-- Bodies by the hour, so that those that come in all go to the same few pages, however much is stored: a look goes
+-- through the hours of its window. Old marks are forgotten by the hour, too.
+CREATE INDEX mark_hour ON relay.mark ((seen_at / 3600000000), hashtextextended(encode(body_hash, 'hex'), 0), seen_at);
 
 -- Rows change a few times in a short life, and then stay: pages keep some room for that, and vacuum comes early.
 CREATE TABLE relay.delivery (

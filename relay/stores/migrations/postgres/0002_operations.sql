@@ -58,14 +58,27 @@ BEGIN
                AND m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
                AND m.body_hash = given.body_hash
              LIMIT 1) AS mark ON true
+    ), hours AS MATERIALIZED (
+        -- Those for which there are marks: one step down the index for each.
+        WITH RECURSIVE hour (number) AS (
+            SELECT (SELECT min(m.seen_at / 3600000000) FROM relay.mark m WHERE m.seen_at / 3600000000 >= first.number)
+              FROM (SELECT min((given.received_at - given.repeats_within) / 3600000000) AS number
+                      FROM given WHERE given.repeats_within > 0) AS first
+            UNION ALL
+            SELECT (SELECT min(m.seen_at / 3600000000) FROM relay.mark m WHERE m.seen_at / 3600000000 > hour.number)
+              FROM hour WHERE hour.number IS NOT NULL)
+        SELECT number FROM hour
     ), repeated AS MATERIALIZED (
         SELECT given.place, mark.event_id, mark.seen_at FROM given CROSS JOIN LATERAL (
-            -- Only by time: repeats, of which there may be very many, bear the time of the first.
-            SELECT m.event_id, m.seen_at FROM relay.mark m
-             WHERE hashtextextended(encode(m.body_hash, 'hex'), 0) = hashtextextended(encode(given.body_hash, 'hex'), 0)
-               AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
-               AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
-             ORDER BY m.seen_at LIMIT 1) AS mark
+            SELECT found.event_id, found.seen_at FROM hours CROSS JOIN LATERAL (
+                -- Only by time: repeats, of which there may be very many, bear the time of the first.
+                SELECT m.event_id, m.seen_at FROM relay.mark m
+                 WHERE m.seen_at / 3600000000 = hours.number
+                   AND hashtextextended(encode(m.body_hash, 'hex'), 0) = hashtextextended(encode(given.body_hash, 'hex'), 0)
+                   AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
+                   AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
+                 ORDER BY m.seen_at LIMIT 1) AS found
+             ORDER BY hours.number LIMIT 1) AS mark
          WHERE given.repeats_within > 0
     ), duplicates AS MATERIALIZED (
         SELECT seen.place FROM seen WHERE seen.same
