@@ -189,6 +189,20 @@ BEGIN
 END
 $$;
 
+-- When the next delivery of sink $1 comes due. In order and not as a minimum, which may be made of all that wait.
+CREATE FUNCTION relay.next_due(TEXT) RETURNS BIGINT LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN least(
+        (SELECT d.due_at FROM relay.delivery d
+          WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at IS NOT NULL
+          ORDER BY d.due_at, d.id LIMIT 1),
+        (SELECT d.due_at FROM relay.delivery d
+          WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at IS NOT NULL
+          ORDER BY d.due_at, d.id LIMIT 1));
+END
+$$;
+
 -- Record verdicts: numbers, attempts, states, when a pending one comes due again, tries, receipts, reasons, details, and
 -- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded (of the others somebody
 -- else has the lease), and since when the oldest is due that has come due by it.
@@ -196,7 +210,7 @@ CREATE FUNCTION relay.settle(
     BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT,
     OUT recorded BIGINT[], OUT woken BIGINT
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     ordered BIGINT[];
@@ -382,7 +396,8 @@ END
 $$;
 
 -- Whether a replay of this queue is on its way.
-CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM relay.delivery d
@@ -430,12 +445,16 @@ BEGIN
     PERFORM pg_advisory_xact_lock(1148810241, hash) FROM (
         SELECT hashtext(key) AS hash FROM unnest($4) AS key WHERE key IS NOT NULL
         UNION
-        SELECT hashtext(d.order_key) FROM relay.event e JOIN relay.delivery d ON d.event = e.seq
-         WHERE e.id = ANY($1) AND d.order_key IS NOT NULL
+        SELECT hashtext(d.order_key) FROM relay.delivery d
+         WHERE d.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1))) AND d.order_key IS NOT NULL
         ORDER BY 1) AS wanted;
-    PERFORM 1 FROM relay.event e WHERE e.id = ANY($1) ORDER BY e.seq FOR UPDATE;
+    -- Looked up and put in order by two steps: a server that knows of few would walk over all, as they are in order.
+    PERFORM 1 FROM relay.event e
+      WHERE e.seq = ANY(ARRAY(SELECT of.seq FROM relay.event of WHERE of.id = ANY($1))) ORDER BY e.seq FOR UPDATE;
     PERFORM 1 FROM relay.delivery d
-      WHERE d.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1))) ORDER BY d.id FOR UPDATE;
+      WHERE d.id = ANY(ARRAY(SELECT of.id FROM relay.delivery of
+                              WHERE of.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1)))))
+      ORDER BY d.id FOR UPDATE;
     FOR place IN 1 .. cardinality($1) LOOP
         sequence := (SELECT e.seq FROM relay.event e WHERE e.id = $1[place]);
         CONTINUE WHEN sequence IS NULL;
