@@ -30,6 +30,8 @@ AT_ONCE = 100
 """Deliveries in one claim, and in one settlement."""
 _LUMP = 1_000
 """Events that are accepted, claimed and settled before the next."""
+_A_SECOND = 2_000
+"""Events, by the clock that claims are given: what happens every few seconds comes as often on a busy machine."""
 _SENDERS = 64
 _SINK = "downstream"
 _BODY = 600
@@ -137,6 +139,7 @@ class _Place:
         self._database = database
         self._store = store
         self._connection = connection
+        self._clock = datetime.now(UTC) + timedelta(hours=1)  # all that is accepted meanwhile is due by it
         self._spent: dict[str, list[float]] = {}
 
     async def turn(self, number: int, events: int) -> tuple[list[Figure], list[float]]:
@@ -150,9 +153,10 @@ class _Place:
         return [self._figure(step, number, events) for step in self._spent], took
 
     async def _lump(self, events: int, took: list[float]) -> None:
+        self._clock += timedelta(seconds=events / _A_SECOND)
         await self._meter("accept", _accept(self._store, [_admission() for _ in range(events)]))
-        claimed = await self._meter("claim", _claim(self._store, events, took))
-        await self._meter("settle", _settle(self._store, claimed))
+        claimed = await self._meter("claim", _claim(self._store, events, took, now=self._clock))
+        await self._meter("settle", _settle(self._store, claimed, now=self._clock))
 
     async def _meter(self, step: str, work: Awaitable[T]) -> T:
         written, node, server = await self._log_bytes(), process_time(), self._database.cpu()
@@ -187,20 +191,20 @@ async def _accept(store: Store, admissions: Sequence[Admission]) -> None:
     await asyncio.gather(*(send() for _ in range(_SENDERS)))
 
 
-async def _claim(store: Store, events: int, took: list[float]) -> Sequence[Sequence[Delivery]]:
+async def _claim(store: Store, events: int, took: list[float], *, now: datetime) -> Sequence[Sequence[Delivery]]:
     gulps = []
     for _ in range(events // AT_ONCE):
         started = perf_counter()
-        gulps.append(await store.claim(_SINK, limit=AT_ONCE, now=datetime.now(UTC), lease=_LEASE))
+        gulps.append(await store.claim(_SINK, limit=AT_ONCE, now=now, lease=_LEASE))
         took.append(perf_counter() - started)
     if sum(map(len, gulps)) != events // AT_ONCE * AT_ONCE:
         raise AssertionError(f"{sum(map(len, gulps))} of {events} were claimed")
     return gulps
 
 
-async def _settle(store: Store, gulps: Sequence[Sequence[Delivery]]) -> None:
+async def _settle(store: Store, gulps: Sequence[Sequence[Delivery]], *, now: datetime) -> None:
     for gulp in gulps:
-        await store.settle([(delivery, Delivered(receipt="200 OK")) for delivery in gulp], now=datetime.now(UTC))
+        await store.settle([(delivery, Delivered(receipt="200 OK")) for delivery in gulp], now=now)
 
 
 def _admission() -> Admission:
