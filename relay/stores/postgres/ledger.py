@@ -23,7 +23,7 @@ from relay.stores.postgres.selection import (
     walk_end,
     where,
 )
-from relay.stores.postgres.sinks import waiting
+from relay.stores.postgres.switchboard import waiting
 from relay.stores.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
@@ -121,11 +121,11 @@ async def _with_uuid(connection: Connection, uuid: str) -> Sequence[Row]:
 async def deliveries(
     connection: Connection,
     *,
-    event_id: str | None,
-    sink: str | None,
-    state: DeliveryState | None,
-    meeting: str | None,
-    limit: int,
+    event_id: str | None = None,
+    sink: str | None = None,
+    state: DeliveryState | None = None,
+    meeting: str | None = None,
+    limit: int = 50,
 ) -> Sequence[DeliveryRecord]:
     """The newest deliveries that fit, each with its failed attempts."""
     of_events, arguments = where({"e.id = ?": event_id, MEETING: meeting}, first=2)
@@ -174,7 +174,7 @@ async def tally(connection: Connection, selection: Selection) -> Sequence[Tally]
 
 
 async def selected(
-    connection: Connection, selection: Selection, *, after: int, limit: int
+    connection: Connection, selection: Selection, *, after: int = 0, limit: int
 ) -> Step[Sequence[EventRecord]]:
     """The next `limit` of the events that are meant, in the order of acceptance, or those of the next part."""
     end = await walk_end(connection, "event", selection, after=after)
