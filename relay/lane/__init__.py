@@ -8,8 +8,7 @@ goes, it claims ahead, so that no slot waits for a commit; see docs/decisions/00
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import datetime
 from random import Random
 
@@ -24,6 +23,7 @@ from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
 from relay.seat import Seat
 from relay.telemetry import Telemetry
+from relay.waiting import happens, unless
 
 _POLL = 1.0
 """Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
@@ -195,7 +195,7 @@ class Lane:
             )
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
-            await self._pause(_STORE_PAUSE)
+            await happens(self._stopping, within=_STORE_PAUSE)
         finally:
             self._pace.took(len(claimed) - wanted, self._loop.time())
         self._more = len(claimed) == wanted
@@ -265,10 +265,10 @@ class Lane:
         """Wait for the seat, the gate, the pace or a free slot, whichever is in the way."""
         if not self.seated:  # nothing to ask the store for; it is told when that changes
             self._begin()
-            await self._moved(_POLL)
+            await happens(self._changed, within=_POLL)
             return
         if self._clock.doubtful or not self._tenured:
-            await self._pause(_UNSETTLED_PAUSE)
+            await happens(self._stopping, within=_UNSETTLED_PAUSE)
             self._begin()
             self._tenure = self._outbox.tenure  # nothing that was claimed before waits any more
             return
@@ -276,9 +276,9 @@ class Lane:
         closed = max(self.gate.wait(now), self._pace.wait(now))
         at_work = self._at_work or self._leases.waiting
         if self._results.full or (self._leases.held and not at_work):
-            await self._pause(_UNSETTLED_PAUSE)
+            await happens(self._stopping, within=_UNSETTLED_PAUSE)
         elif closed > 0 or not at_work:
-            await self._pause(min(max(closed, 0.001), _POLL))
+            await happens(self._stopping, within=min(max(closed, 0.001), _POLL))
         else:  # every slot is taken, or the probe is under way
             await self._changed.wait()
 
@@ -289,27 +289,7 @@ class Lane:
         except StoreUnavailable:
             due = None
         seconds = _POLL if due is None else (due - self._clock.steady()).total_seconds()
-        await self._or_stop(self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _moved(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-
-    async def _or_stop(self, waiting: Coroutine[object, object, object]) -> None:
-        """Wait for this, or for the stop."""
-        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await unless(self._stopping, self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
 
     async def _attempt(self, delivery: Delivery) -> None:
         """Deliver once, and note what follows. Never raises but when it is cancelled at the end of the drain."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+from relay.waiting import happens
+
 
 class LocalHints:
     """Ends the wait of those who wait for a sink here. A hint that comes before the wait is kept for it."""
@@ -25,9 +27,6 @@ class LocalHints:
         """Until the sink's hint, or so many seconds."""
         event = self._events[sink]
         try:
-            async with asyncio.timeout(timeout):
-                await event.wait()
-        except TimeoutError:
-            return
+            await happens(event, within=timeout)
         finally:
             event.clear()
