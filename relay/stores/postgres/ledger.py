@@ -31,7 +31,7 @@ from relay.stores.rows import (
     attempt_record,
     delivery_record,
     event_record,
-    from_micros,
+    tally_record,
 )
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM relay.event e"  # noqa: S608 - a constant of ours
@@ -160,17 +160,7 @@ async def tally(connection: Connection, selection: Selection) -> Sequence[Tally]
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))
     sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
-    return [
-        Tally(
-            sink=sink,
-            route=route,
-            state=DeliveryState(state),
-            count=count,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
-        for sink, route, state, count, oldest, newest in await ask(connection, sql, *arguments)
-    ]
+    return [tally_record(row) for row in await ask(connection, sql, *arguments)]
 
 
 async def selected(

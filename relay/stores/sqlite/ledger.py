@@ -15,7 +15,7 @@ from relay.stores.rows import (
     attempt_record,
     delivery_record,
     event_record,
-    from_micros,
+    tally_record,
 )
 from relay.stores.sqlite.selection import delivery_conditions, event_conditions, where
 from relay.stores.sqlite.switchboard import waiting
@@ -152,17 +152,7 @@ def tally(connection: apsw.Connection, selection: Selection) -> Sequence[Tally]:
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))
     sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
-    return [
-        Tally(
-            sink=sink,
-            route=route,
-            state=DeliveryState(state),
-            count=count,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
-        for sink, route, state, count, oldest, newest in connection.execute(sql, arguments)
-    ]
+    return [tally_record(row) for row in connection.execute(sql, arguments)]
 
 
 def selected(
