@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from relay.ports import Store
 from relay.telemetry.deliveries import DeliveryTelemetry
 from relay.telemetry.events import EventTelemetry
 from relay.telemetry.process import ProcessTelemetry
@@ -24,6 +25,12 @@ class Telemetry(RequestTelemetry, EventTelemetry, DeliveryTelemetry, SinkTelemet
 
     def __init__(self) -> None:
         super().__init__(CollectorRegistry())
+
+    def follow(self, store: Store) -> None:
+        """Be told what the store does by itself."""
+        store.on_commit(self.commit_took)
+        store.on_checkpoint(self.checkpointed)
+        store.on_recover(self.recovered)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
