@@ -16,8 +16,9 @@ from relay.errors import StoreUnavailable
 from relay.gate import Gate
 from relay.lane.attempt import Attempts
 from relay.lane.results import Results
+from relay.lane.telling import Telling
 from relay.leases import Leases
-from relay.model import Delivery, Failure, GateState, Reason, Retry, Wish
+from relay.model import Delivery, Failure, Reason, Retry, Wish
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
@@ -74,13 +75,12 @@ class Lane:
         self._results = Results(
             outbox, stopping=self._stopping, on_settled=self._leases.settled, telemetry=telemetry, clock=clock
         )
+        self._telling = Telling(name, self.gate, stopping=self._stopping, telemetry=telemetry)
         self._group: asyncio.TaskGroup
         self._loop: asyncio.AbstractEventLoop
         self._at_work: set[asyncio.Task[None]] = set()
         self._running = False
-        self._told: GateState | None = self.gate.state
         self._wish: Wish | None = None
-        self._held_told = 0.0
         self._begun = 0
         """Attempts that were begun in this turn of the event loop."""
         self._look_again, self._looked = float("-inf"), clock.steady()
@@ -91,8 +91,7 @@ class Lane:
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
-        self._told = self._shown
-        self._telemetry.sink_state(self.name, self._told, self.gate.failure)
+        self._telling.begin(seated=self.seated)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._results.settle_regularly(), name=f"settle-{self.name}")
             self._group, self._loop, self._running = group, asyncio.get_running_loop(), True
@@ -123,7 +122,7 @@ class Lane:
             self._begin()
         else:
             self.gate.resume()
-        self._tell_gate()
+        self._telling.tell(seated=self.seated)
 
     @property
     def seated(self) -> bool:
@@ -137,7 +136,7 @@ class Lane:
         """It may have got its seat, or lost it."""
         if self._running:
             self._begin()
-            self._tell_gate()
+            self._telling.tell(seated=self.seated)
             self._changed.set()
 
     def abort(self) -> None:
@@ -300,21 +299,9 @@ class Lane:
             self._give_back(delivery, _STOPPED)
             self.gate.cancelled()
             raise
-        self._tell_gate()
+        self._telling.tell(seated=self.seated)
         self._telemetry.delivery_attempted(delivery, verdict, self._loop.time() - started)
         self._results.note(delivery, verdict)
-
-    @property
-    def _shown(self) -> GateState | None:
-        return self.gate.state if self.seated else None  # else another node's to tell
-
-    def _tell_gate(self) -> None:
-        if self.gate.held_seconds > self._held_told:
-            self._telemetry.sink_throttled(self.name, self.gate.held_seconds - self._held_told)
-            self._held_told = self.gate.held_seconds
-        if self._shown is not self._told and not self._stopping.is_set():  # else another lane's to tell
-            self._told = self._shown
-            self._telemetry.sink_state(self.name, self._told, self.gate.failure)
 
     def _give_back(self, delivery: Delivery, why: Failure) -> None:
         """End the lease at once; nothing was learnt, and nothing is burnt."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,8 @@ import apsw
 
 from relay.errors import StoreUnavailable
 from relay.identity import new_owner
-from relay.model import (
-    Acceptance,
-    Admission,
-    Delivery,
-    DeliveryState,
-    Failure,
-    GateState,
-    Selection,
-    Settled,
-    Target,
-    Wish,
-)
-from relay.records import Checkpoint, Grant, Health, Redelivered, Step
+from relay.model import Acceptance, Admission, Delivery, Selection, Settled
+from relay.records import Checkpoint, Grant, Health, Step
 from relay.stores.hints import LocalHints
 from relay.stores.rows import from_micros, to_micros
 from relay.stores.sqlite import intake, ledger, outbox, pace, replay, switchboard
@@ -34,7 +23,7 @@ from relay.stores.sqlite.reading import Reader, reads
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
-from relay.stores.sqlite.writer import Writer
+from relay.stores.sqlite.writer import Writer, writes
 
 
 def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
@@ -150,10 +139,7 @@ class SqliteStore:
     # Switchboard
 
     wishes = reads(switchboard.wishes)
-
-    async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
-        """See `Switchboard.report`."""
-        await self._writer.submit(partial(switchboard.report, sink=sink, state=state, failure=failure, now=now))
+    report = writes(switchboard.report)
 
     async def withdraw(self, sink: str) -> None:
         """See `Switchboard.withdraw`."""
@@ -181,6 +167,9 @@ class SqliteStore:
 
     # Operator
 
+    redeliver = writes(replay.redeliver)
+    wish = writes(switchboard.wish)
+
     async def replay(
         self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
     ) -> Step[int]:
@@ -190,33 +179,6 @@ class SqliteStore:
             replay.replay, deliveries=found.done, states=selection.states, now=now, first_at=first_at, spacing=spacing
         )
         return Step(done=await self._writer.submit(again) if found.done else 0, next=found.next)
-
-    async def redeliver(
-        self,
-        wanted: Sequence[tuple[str, Sequence[Target]]],
-        *,
-        states: Set[DeliveryState],
-        now: datetime,
-        first_at: datetime,
-        spacing: timedelta,
-        config: str,
-    ) -> Redelivered:
-        """See `Operator.redeliver`."""
-        return await self._writer.submit(
-            partial(
-                replay.redeliver,
-                wanted=wanted,
-                states=states,
-                now=now,
-                first_at=first_at,
-                spacing=spacing,
-                config=config,
-            )
-        )
-
-    async def wish(self, sink: str, wish: Wish) -> None:
-        """See `Operator.wish`."""
-        await self._writer.submit(partial(switchboard.wish, sink=sink, wish=wish))
 
     # Lifetime
 
