@@ -259,7 +259,7 @@ async def test_the_log_is_moved_into_the_file_and_begins_anew(path: Path, monkey
     await store.accept(admission("crm", body=b"x" * 500_000))
     log = path.with_name("relay.db-wal")
     assert (size(log) or 0) > 500_000
-    await store._read(store._upkeep.checkpoint)
+    await store._reading.run(store._upkeep.checkpoint)
     assert size(log) == 0
     assert (size(path) or 0) > 500_000
     await store.close()
@@ -274,7 +274,7 @@ async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, mon
     async def checkpoint() -> None:
         for _ in range(40):
             try:
-                await store._read(store._upkeep.checkpoint)
+                await store._reading.run(store._upkeep.checkpoint)
             except StoreUnavailable as error:
                 assert error.kind == "busy"  # noqa: PT017 - any kind but this one is the failure
 

@@ -15,10 +15,10 @@ from relay.stores.rows import (
     attempt_record,
     delivery_record,
     event_record,
-    from_micros,
+    tally_record,
 )
 from relay.stores.sqlite.selection import delivery_conditions, event_conditions, where
-from relay.stores.sqlite.sinks import waiting
+from relay.stores.sqlite.switchboard import waiting
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM event e"  # noqa: S608 - a constant of ours
 # Each a step down the index; compared as pairs, it would walk over all marks of the first.
@@ -64,11 +64,11 @@ _PURGED_BYTES = 4 * 1024 * 1024
 def events(
     connection: apsw.Connection,
     *,
-    type_glob: str | None,
-    meeting: str | None,
-    source: str | None,
-    state: EventState | None,
-    limit: int,
+    type_glob: str | None = None,
+    meeting: str | None = None,
+    source: str | None = None,
+    state: EventState | None = None,
+    limit: int = 50,
 ) -> Sequence[EventRecord]:
     """The newest events that fit."""
     clause, arguments = where(
@@ -110,11 +110,11 @@ def _marked(connection: apsw.Connection, uuid: str) -> tuple[str, ...]:
 def deliveries(
     connection: apsw.Connection,
     *,
-    event_id: str | None,
-    sink: str | None,
-    state: DeliveryState | None,
-    meeting: str | None,
-    limit: int,
+    event_id: str | None = None,
+    sink: str | None = None,
+    state: DeliveryState | None = None,
+    meeting: str | None = None,
+    limit: int = 50,
 ) -> Sequence[DeliveryRecord]:
     """The newest deliveries that fit, each with its failed attempts."""
     clause, arguments = where(
@@ -152,21 +152,11 @@ def tally(connection: apsw.Connection, selection: Selection) -> Sequence[Tally]:
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))
     sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
-    return [
-        Tally(
-            sink=sink,
-            route=route,
-            state=DeliveryState(state),
-            count=count,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
-        for sink, route, state, count, oldest, newest in connection.execute(sql, arguments)
-    ]
+    return [tally_record(row) for row in connection.execute(sql, arguments)]
 
 
 def selected(
-    connection: apsw.Connection, selection: Selection, *, after: int, limit: int
+    connection: apsw.Connection, selection: Selection, *, after: int = 0, limit: int
 ) -> Step[Sequence[EventRecord]]:
     """The next `limit` of the events that are meant, in the order of acceptance."""
     clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after})
