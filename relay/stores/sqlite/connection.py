@@ -10,6 +10,7 @@ import apsw
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
 from relay.records import Schema
 from relay.stores.migrations import migrations
+from relay.stores.sqlite import marks
 
 APPLICATION_ID = 0x44797465
 """`Dyte` in ASCII, in the file's header: tells our files from others."""
@@ -191,6 +192,7 @@ def _check_content(connection: apsw.Connection, path: Path) -> None:
 
 def _migrate(connection: apsw.Connection) -> None:
     """Apply what is missing, each step in one transaction with its number: a crash leaves it done or not begun."""
+    marks.register(connection)
     for step in migrations("sqlite"):
         with_number = f"{step.sql}\nPRAGMA user_version = {step.number};\nPRAGMA application_id = {APPLICATION_ID};"
         connection.execute("BEGIN IMMEDIATE")
