@@ -117,7 +117,7 @@ def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False
     connection.pragma("synchronous", "full")  # NORMAL loses acknowledged commits at a power cut
     connection.pragma("foreign_keys", 1)
     connection.pragma("wal_autocheckpoint", 0)  # a timer does it; otherwise the unlucky committer waits for it
-    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    connection.pragma("journal_size_limit", 128 * 1024 * 1024)  # not by whoever commits (checkpoints.LOG_LIMIT)
     connection.pragma("cache_size", -32 * 1024)
     connection.pragma("temp_store", "memory")  # a statement over many rows keeps a way back, else in a file of its own
     return connection
