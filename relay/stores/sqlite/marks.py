@@ -129,7 +129,7 @@ def file_all(connection: apsw.Connection) -> None:
     connection.execute("DELETE FROM mark_fresh")
 
 
-def file(connection: apsw.Connection, start: int, *, limit: int = PIECE) -> int:
+def file(connection: apsw.Connection, start: int, *, limit: int) -> int:
     """File the next keys, neighbours of each other; where to go on from."""
     connection.execute(_FILE, (start, limit))
     connection.execute(_TAKE_OUT, (start, limit))

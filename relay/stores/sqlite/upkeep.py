@@ -96,7 +96,9 @@ class Upkeep:
     async def _file_marks(self) -> None:
         """What gathers at the front goes on in the order of keys, round and round."""
         for _ in range(await self._read(marks.excess)):
-            self._filed_up_to = await self._writer.submit(partial(marks.file, start=self._filed_up_to))
+            self._filed_up_to = await self._writer.submit(
+                partial(marks.file, start=self._filed_up_to, limit=marks.PIECE)
+            )
 
     async def _measure_regularly(self) -> None:
         """Look how much room there is, and where a commit found none, whether that is over."""

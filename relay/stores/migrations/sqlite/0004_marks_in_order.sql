@@ -34,8 +34,9 @@ CREATE TABLE mark_filed (
     mark   INTEGER NOT NULL,
     PRIMARY KEY (key, detail, mark)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO mark_filed (key, detail, mark)
-SELECT uuid_key, body_key, id FROM mark UNION ALL SELECT body_key, seen_at, id FROM mark ORDER BY 1, 2, 3;
+-- Sorted in memory: one kind after the other takes half as much of it.
+INSERT INTO mark_filed (key, detail, mark) SELECT uuid_key, body_key, id FROM mark ORDER BY 1, 2, 3;
+INSERT INTO mark_filed (key, detail, mark) SELECT body_key, seen_at, id FROM mark ORDER BY 1, 2, 3;
 
 CREATE TRIGGER mark_made AFTER INSERT ON mark BEGIN
     INSERT INTO mark_fresh (key, detail, mark)
