@@ -49,6 +49,8 @@ def checkpoint(
         frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         if moved < frames:
             return Checkpoint.BUSY
+        if frames < before and not shrinks:  # a writer has found nothing in it any more, and has begun it anew himself
+            return Checkpoint.OK
         if frames - before < _FEW:
             break
     with turns or nullcontext():
