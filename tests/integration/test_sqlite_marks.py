@@ -135,7 +135,7 @@ async def test_a_store_files_what_has_gathered_and_tells_duplicates_meanwhile(
     given = [admission(body=b"%d" % number) for number in range(100)]
 
     async def are_filed() -> bool:
-        waiting: int = await store._read(lambda reading: reading.execute("SELECT count(*) FROM mark_fresh").get)
+        waiting: int = await store._reading.run(lambda reading: reading.execute("SELECT count(*) FROM mark_fresh").get)
         return 50 <= waiting < 57
 
     await asyncio.gather(*(store.accept(each) for each in given))

@@ -278,12 +278,12 @@ async def test_a_log_begun_anew_is_written_over_unless_it_has_grown_far(
     log = path.with_name("relay.db-wal")
     while (full := size(log) or 0) <= 120_000:
         await store.accept(admission("crm", body=b"x" * 9000))
-    assert await store._read(store._upkeep.checkpoint) is Checkpoint.OK
+    assert await store._reading.run(store._upkeep.checkpoint) is Checkpoint.OK
     await store.accept(admission("crm"))
     assert size(log) == full < 200_000
     while (size(log) or 0) <= 250_000:
         await store.accept(admission("crm", body=b"x" * 9000))
-    assert await store._read(store._upkeep.checkpoint) is Checkpoint.OK
+    assert await store._reading.run(store._upkeep.checkpoint) is Checkpoint.OK
     assert size(log) == 0
     await store.close()
 
