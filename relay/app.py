@@ -15,7 +15,7 @@ from aiohttp import web
 from relay.admin import Admin, AdminOptions, Readiness
 from relay.admin.access import Access
 from relay.admin.api import Api
-from relay.assembly import Assembly, Parts, changed_sinks
+from relay.assembly import Assembly, Parts, changed_sinks, close_sinks
 from relay.clock import SystemClock
 from relay.config import Address, Config
 from relay.dispatch import Dispatcher
@@ -28,7 +28,7 @@ from relay.lane import Lane
 from relay.lifetime import Lifetime
 from relay.listening import listen, private_runner, public_runner
 from relay.model import GateState, Selection
-from relay.ports import Clock, Sink, Store
+from relay.ports import Clock, Store
 from relay.replaying import Schedule, replay
 from relay.seating import Seating
 from relay.server import check_library
@@ -44,7 +44,6 @@ DRAIN = timedelta(seconds=5)
 _LONGEST_HANDOVER = timedelta(seconds=60)
 """How long attempts under way may go on at a reload, which nobody waits for."""
 _SETTLE = timedelta(seconds=1)
-_CLOSE_SINK = 6.0
 FIXED = ("store", "gateway", "admin")
 """Parts of the configuration that are fixed for as long as the process runs: its file and its sockets."""
 
@@ -95,15 +94,13 @@ class App(Lifetime):
             takes_turns=share is not None,
         )
         self._stack.push_async_callback(self.store.close)
-        self.store.on_commit(self.telemetry.commit_took)
-        self.store.on_checkpoint(self.telemetry.checkpointed)
-        self.store.on_recover(self.telemetry.recovered)
+        self.telemetry.follow(self.store)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._stack.push_async_callback(session.close)
         self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)
         self.parts = self._assembly.make(config)
         self._watch_keys(self.parts)
-        self._stack.push_async_callback(lambda: _close_sinks(self.parts.sinks))
+        self._stack.push_async_callback(lambda: close_sinks(self.parts.sinks))
         lanes = self._lanes(self.parts, config.sinks, share)
         seating = Seating(self.store, clock=self._clock, telemetry=self.telemetry)
         self.dispatcher = Dispatcher(lanes, drain=DRAIN, seating=seating)
@@ -120,6 +117,10 @@ class App(Lifetime):
         self._watch(self.dispatcher.failed(), "lanes")
         self._watch(self.dispatcher.keep_seats(), "seats")
         self._watch(self.dispatcher.follow(self.store, clock=self._clock, telemetry=self.telemetry), "wishes")
+        await self._open_gateway(config)
+
+    async def _open_gateway(self, config: Config) -> None:
+        share = self._share
         options = config.gateway if share is None else config.gateway.shared_out(share.workers)
         accepting = self.store if share is None else share.bells.join(self.store)
         intake = WatchedIntake(accepting, DriftAlarm(self.telemetry))
@@ -183,7 +184,7 @@ class App(Lifetime):
         # Nothing hurries: what is cut off now may have arrived, and would be sent once more.
         longest = max((before.config.sinks[name].timeout for name in gone), default=timedelta(0))
         await self.dispatcher.end(ended, patience=min(longest + _SETTLE, _LONGEST_HANDOVER))
-        await _close_sinks({name: before.sinks[name] for name in gone})
+        await close_sinks({name: before.sinks[name] for name in gone})
 
     def refuse(self, problem: str) -> None:
         """Say that a new configuration was refused: in the log, in a gauge, and in the detail of `/readyz`."""
@@ -289,20 +290,6 @@ def admin_side(
     access = Access(options.token, now=asyncio.get_running_loop().time)
     api = Api(store, access=access, replay=again, clock=clock)
     return Admin(exposition=exposition, readiness=readiness, api=api)
-
-
-async def _close_sinks(built: Mapping[str, Sink]) -> None:
-    """All at the same time: each may take its seconds, and several dead ones must not add up."""
-    await asyncio.gather(*(_close_sink(name, sink) for name, sink in built.items()))
-
-
-async def _close_sink(name: str, sink: Sink) -> None:
-    """A sink that cannot let go must not keep the process."""
-    try:
-        async with asyncio.timeout(_CLOSE_SINK):
-            await sink.close()
-    except TimeoutError:
-        log.warning("sink.close_timed_out", extra={"sink": name})
 
 
 def _gate_text(lane: Lane) -> str:

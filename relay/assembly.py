@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -23,6 +25,11 @@ from relay.routing import RouteTable
 from relay.seat import Seat
 from relay.stores import sqlite_path
 from relay.telemetry import Telemetry
+
+log = logging.getLogger("relay")
+
+_CLOSE_SINK = 6.0
+"""Seconds that a sink has to let go."""
 
 
 @value
@@ -125,6 +132,20 @@ def route_table(config: Config) -> RouteTable:
 def changed_sinks(before: Config, after: Config) -> set[str]:
     """Sinks that are new or have other options."""
     return {name for name, options in after.sinks.items() if options != before.sinks.get(name)}
+
+
+async def close_sinks(built: Mapping[str, Sink]) -> None:
+    """All at the same time: each may take its seconds, and several dead ones must not add up."""
+    await asyncio.gather(*(_close_sink(name, sink) for name, sink in built.items()))
+
+
+async def _close_sink(name: str, sink: Sink) -> None:
+    """A sink that cannot let go must not keep the process."""
+    try:
+        async with asyncio.timeout(_CLOSE_SINK):
+            await sink.close()
+    except TimeoutError:
+        log.warning("sink.close_timed_out", extra={"sink": name})
 
 
 def _state_folder(config: Config) -> Path:

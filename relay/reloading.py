@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from relay.config import Config, InvalidConfig, Report, Watch, check
 from relay.errors import ConfigError
+from relay.waiting import happens
 
 log = logging.getLogger("relay")
 
@@ -65,10 +65,7 @@ class Reloader:
 
     async def _wanted(self, files: Watch) -> bool:
         """Wait until somebody asks, or for a moment; whether the file is to be read again."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_EVERY):
-                await self._asked.wait()
-        asked = self._asked.is_set()
+        asked = await happens(self._asked, within=_LOOK_EVERY)
         self._asked.clear()
         return asked or (self._watch and await asyncio.to_thread(files.changed))
 

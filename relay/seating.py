@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 
 from relay.errors import StoreUnavailable
@@ -13,6 +12,7 @@ from relay.lane import Lane
 from relay.ports import Clock, Switchboard
 from relay.seat import Seat
 from relay.telemetry import Telemetry
+from relay.waiting import happens
 
 log = logging.getLogger("relay")
 
@@ -38,9 +38,7 @@ class Seating:
         """Have the seats that these lanes need; for ever. `lanes` tells which there are now."""
         while True:
             await self.take(lanes())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_ASK_EVERY):
-                    await self._soon.wait()
+            await happens(self._soon, within=_ASK_EVERY)
             self._soon.clear()
 
     def soon(self) -> None:

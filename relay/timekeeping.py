@@ -10,6 +10,7 @@ from datetime import timedelta
 from relay.errors import StoreUnavailable
 from relay.ports import Clock, Store
 from relay.telemetry import Telemetry
+from relay.waiting import happens
 
 LIMIT = timedelta(seconds=1)
 """A clock that is off by more is worth a word; with time synchronisation it is some milliseconds."""
@@ -47,9 +48,7 @@ class Timekeeping:
             compared = False
             with suppress(StoreUnavailable):  # a lane asks it more often, and counts its trouble
                 compared = await self.compare()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_COMPARE_EVERY if compared else _AGAIN):
-                    await self._jumped.wait()
+            await happens(self._jumped, within=_COMPARE_EVERY if compared else _AGAIN)
             self._jumped.clear()
 
     async def compare(self, *, slowest: timedelta = _SLOWEST) -> bool:

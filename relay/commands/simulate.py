@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import click
@@ -14,12 +15,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from relay.commands.consoles import err, out
 from relay.commands.output import FAILED, json_option, plain, print_json
 from relay.commands.output import run as run_async
-from relay.simulator import SCENARIOS, SimulatorKey
+from relay.simulator import SCENARIOS, START, Provider, SimulatedWebhook, SimulatorKey
 from relay.simulator import simulate as make_webhooks
 from relay.simulator.posting import NO_ANSWER, Report, post_all
-from relay.simulator.scenarios import START
 
 KEY_FOLDER = Path("data/simulator")
+
+
+class What(TypedDict):
+    """What happens, as `relay.simulator.simulate` takes it."""
+
+    scenario: str
+    provider: Provider
+    meetings: int
+    participants: int | None
+    duplicates: float
+    fresh_uuid: bool
+    disorder: float
 
 
 def _web_address(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
@@ -72,20 +84,14 @@ def _web_address(_context: click.Context, _parameter: click.Parameter, given: st
 @json_option
 def simulate(
     url: str,
-    scenario: str,
-    provider: Literal["dyte", "realtimekit"],
-    meetings: int,
-    participants: int | None,
     rate: float | None,
-    duplicates: float,
-    fresh_uuid: bool,  # noqa: FBT001 - click calls it
-    disorder: float,
     seed: str | None,
     concurrency: int,
     retries: int,
     key_folder: Path,
-    print_key: bool,  # noqa: FBT001
+    print_key: bool,  # noqa: FBT001 - click calls it
     as_json: bool,  # noqa: FBT001
+    **what: Unpack[What],
 ) -> None:
     """Post whole signed meetings at a relay, as Dyte or RealtimeKit would.
 
@@ -99,31 +105,38 @@ def simulate(
       relay simulate --meetings 100 --rate 50 --duplicates 0.1 --disorder 0.1
       relay simulate --scenario burst --provider realtimekit
     """
-    try:
-        key = SimulatorKey.load_or_create(key_folder)
-    except Exception as error:
-        raise click.ClickException(str(error)) from error
+    key = _key(key_folder)
     if print_key:
         click.echo(key.public_pem, nl=False)
         return
     # A seed makes the same bytes on every day; without one the meeting took place an hour ago.
     start = START if seed else datetime.now(UTC) - timedelta(hours=1)
     seed = seed or secrets.token_hex(4)
-    webhooks = make_webhooks(
-        key,
-        meetings=meetings,
-        provider=provider,
-        scenario=scenario,
-        seed=seed,
-        duplicates=duplicates,
-        disorder=disorder,
-        fresh_uuid=fresh_uuid,
-        participants=participants,
-        start=start,
-    )
-    with _progress() as progress:
+    webhooks = make_webhooks(key, seed=seed, start=start, **what)
+    report = _post(webhooks, url=url, rate=rate, concurrency=concurrency, retries=retries)
+    if as_json:
+        print_json(_json(report, seed=seed))
+    else:
+        _print(report, seed=seed)
+        _say_what_to_do(report, url=url)
+    if report.failed:
+        raise SystemExit(FAILED)
+
+
+def _key(folder: Path) -> SimulatorKey:
+    try:
+        return SimulatorKey.load_or_create(folder)
+    except Exception as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _post(
+    webhooks: Iterator[SimulatedWebhook], *, url: str, rate: float | None, concurrency: int, retries: int
+) -> Report:
+    columns = (TextColumn("{task.completed:.0f} posted"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("posted", total=None)
-        report = run_async(
+        return run_async(
             post_all(
                 webhooks,
                 urls=url,
@@ -133,36 +146,36 @@ def simulate(
                 told=lambda so_far: progress.update(task, completed=sum(so_far.outcomes.values())),
             )
         )
-    _print(report, url=url, seed=seed, as_json=as_json)
-    if report.failed:
-        raise SystemExit(FAILED)
 
 
-def _progress() -> Progress:
-    columns = (TextColumn("{task.completed:.0f} posted"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
-
-
-def _print(report: Report, *, url: str, seed: str, as_json: bool) -> None:
-    times = {
+def _milliseconds(report: Report) -> Mapping[str, float]:
+    """How long answers took."""
+    return {
         name: round(report.percentile(share) * 1000, 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
     }
-    if as_json:
-        print_json(
-            {
-                "seed": seed,
-                "posted": report.posted,
-                "outcomes": report.outcomes,
-                "given_up": report.given_up,
-                "milliseconds": times,
-            }
-        )
-        return
+
+
+def _json(report: Report, *, seed: str) -> Mapping[str, Any]:
+    return {
+        "seed": seed,
+        "posted": report.posted,
+        "outcomes": report.outcomes,
+        "given_up": report.given_up,
+        "milliseconds": _milliseconds(report),
+    }
+
+
+def _print(report: Report, *, seed: str) -> None:
     for outcome, count in sorted(report.outcomes.items()):
         out.print(f"{count:7} {outcome}", markup=False)
     if report.seconds:
+        times = _milliseconds(report)
         out.print(f"answers: p50 {times['p50']} ms, p99 {times['p99']} ms, max {times['max']} ms", markup=False)
     out.print(f"seed {seed}", markup=False)
+
+
+def _say_what_to_do(report: Report, *, url: str) -> None:
+    """About what was not taken."""
     if report.given_up:
         err.print("The rest was not posted: nothing was taken.", style="yellow")
     hints = {

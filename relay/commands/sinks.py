@@ -75,21 +75,10 @@ def list_sinks(config_path: Path, as_json: bool) -> None:  # noqa: FBT001 - clic
         print_json([_json(each, paces, todo) for each, todo in zip(found, advice, strict=True)])
         return
     print_problems(seen, "which sinks are disabled or removed", seen.sinks)
-    if not found:
+    if found:
+        _print(found, paces, advice, now)
+    else:
         out.print("no sinks")
-        return
-    numbers = (
-        "pending",
-        *(["replays"] if any(each.record.replays for each in found) else []),
-        "oldest",
-        "pace",
-        "dead",
-    )
-    rows = [_row(each, paces, now) for each in found]
-    several = len({node for each in found for node in each.record.nodes}) > 1
-    columns = ("sink", "type", "state", "for", *numbers, *(["at"] if several else []))
-    cells = [tuple(row[column] for column in columns) for row in rows]
-    print_table(columns, cells, whole=("state", "for", *numbers), right=("for", *numbers), notes=advice)
 
 
 @sinks.command()
@@ -175,6 +164,16 @@ async def _standings(config_path: Path, seen: Glance) -> Mapping[str, Standing]:
 
 def _is_worth_a_line(each: Standing) -> bool:
     return not each.removed or bool(each.record.pending or each.record.dead or each.by_hand)
+
+
+def _print(found: Sequence[Standing], paces: Mapping[str, float], advice: Sequence[str], now: datetime) -> None:
+    replays = ["replays"] if any(each.record.replays for each in found) else []
+    numbers = ("pending", *replays, "oldest", "pace", "dead")
+    rows = [_row(each, paces, now) for each in found]
+    several = len({node for each in found for node in each.record.nodes}) > 1
+    columns = ("sink", "type", "state", "for", *numbers, *(["at"] if several else []))
+    cells = [tuple(row[column] for column in columns) for row in rows]
+    print_table(columns, cells, whole=("state", "for", *numbers), right=("for", *numbers), notes=advice)
 
 
 def _row(each: Standing, paces: Mapping[str, float], now: datetime) -> Mapping[str, str | Text]:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from relay.config.document import BrokenNode, Entry, ListNode, MapNode, Node, parse
-from relay.config.loading import read_bytes, setting
+from relay.config.loading import read_bytes
 from relay.config.model import Config
 from relay.config.outline import outline
 from relay.config.problems import Findings, InvalidConfig, Problem
 from relay.config.references import check_references
+from relay.config.settings import setting
 from relay.config.surface import check_surface
 from relay.config.variables import Variables
 from relay.gateway.options import SourceOptions

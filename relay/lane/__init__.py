@@ -8,8 +8,7 @@ goes, it claims ahead, so that no slot waits for a commit; see docs/decisions/00
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import datetime
 from random import Random
 
@@ -17,13 +16,15 @@ from relay.errors import StoreUnavailable
 from relay.gate import Gate
 from relay.lane.attempt import Attempts
 from relay.lane.results import Results
+from relay.lane.telling import Telling
 from relay.leases import Leases
-from relay.model import Delivery, Failure, GateState, Reason, Retry, Wish
+from relay.model import Delivery, Failure, Reason, Retry, Wish
 from relay.options import LaneOptions
 from relay.pace import Pace
 from relay.ports import Clock, Outbox, Sink
 from relay.seat import Seat
 from relay.telemetry import Telemetry
+from relay.waiting import happens, unless
 
 _POLL = 1.0
 """Seconds between looks at the store when no hint comes; also the longest that a lost hint costs."""
@@ -74,13 +75,12 @@ class Lane:
         self._results = Results(
             outbox, stopping=self._stopping, on_settled=self._leases.settled, telemetry=telemetry, clock=clock
         )
+        self._telling = Telling(name, self.gate, stopping=self._stopping, telemetry=telemetry)
         self._group: asyncio.TaskGroup
         self._loop: asyncio.AbstractEventLoop
         self._at_work: set[asyncio.Task[None]] = set()
         self._running = False
-        self._told: GateState | None = self.gate.state
         self._wish: Wish | None = None
-        self._held_told = 0.0
         self._begun = 0
         """Attempts that were begun in this turn of the event loop."""
         self._look_again, self._looked = float("-inf"), clock.steady()
@@ -91,8 +91,7 @@ class Lane:
 
     async def run(self) -> None:
         """Claim, deliver, settle, until stopped; then finish what is under way."""
-        self._told = self._shown
-        self._telemetry.sink_state(self.name, self._told, self.gate.failure)
+        self._telling.begin(seated=self.seated)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._results.settle_regularly(), name=f"settle-{self.name}")
             self._group, self._loop, self._running = group, asyncio.get_running_loop(), True
@@ -123,7 +122,7 @@ class Lane:
             self._begin()
         else:
             self.gate.resume()
-        self._tell_gate()
+        self._telling.tell(seated=self.seated)
 
     @property
     def seated(self) -> bool:
@@ -137,7 +136,7 @@ class Lane:
         """It may have got its seat, or lost it."""
         if self._running:
             self._begin()
-            self._tell_gate()
+            self._telling.tell(seated=self.seated)
             self._changed.set()
 
     def abort(self) -> None:
@@ -195,7 +194,7 @@ class Lane:
             )
         except StoreUnavailable as error:
             self._telemetry.store_failed(error.kind, str(error))
-            await self._pause(_STORE_PAUSE)
+            await happens(self._stopping, within=_STORE_PAUSE)
         finally:
             self._pace.took(len(claimed) - wanted, self._loop.time())
         self._more = len(claimed) == wanted
@@ -265,10 +264,10 @@ class Lane:
         """Wait for the seat, the gate, the pace or a free slot, whichever is in the way."""
         if not self.seated:  # nothing to ask the store for; it is told when that changes
             self._begin()
-            await self._moved(_POLL)
+            await happens(self._changed, within=_POLL)
             return
         if self._clock.doubtful or not self._tenured:
-            await self._pause(_UNSETTLED_PAUSE)
+            await happens(self._stopping, within=_UNSETTLED_PAUSE)
             self._begin()
             self._tenure = self._outbox.tenure  # nothing that was claimed before waits any more
             return
@@ -276,9 +275,9 @@ class Lane:
         closed = max(self.gate.wait(now), self._pace.wait(now))
         at_work = self._at_work or self._leases.waiting
         if self._results.full or (self._leases.held and not at_work):
-            await self._pause(_UNSETTLED_PAUSE)
+            await happens(self._stopping, within=_UNSETTLED_PAUSE)
         elif closed > 0 or not at_work:
-            await self._pause(min(max(closed, 0.001), _POLL))
+            await happens(self._stopping, within=min(max(closed, 0.001), _POLL))
         else:  # every slot is taken, or the probe is under way
             await self._changed.wait()
 
@@ -289,27 +288,7 @@ class Lane:
         except StoreUnavailable:
             due = None
         seconds = _POLL if due is None else (due - self._clock.steady()).total_seconds()
-        await self._or_stop(self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _moved(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-
-    async def _or_stop(self, waiting: Coroutine[object, object, object]) -> None:
-        """Wait for this, or for the stop."""
-        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await unless(self._stopping, self._outbox.wait(self.name, timeout=min(_POLL, max(0.001, seconds))))
 
     async def _attempt(self, delivery: Delivery) -> None:
         """Deliver once, and note what follows. Never raises but when it is cancelled at the end of the drain."""
@@ -320,21 +299,9 @@ class Lane:
             self._give_back(delivery, _STOPPED)
             self.gate.cancelled()
             raise
-        self._tell_gate()
+        self._telling.tell(seated=self.seated)
         self._telemetry.delivery_attempted(delivery, verdict, self._loop.time() - started)
         self._results.note(delivery, verdict)
-
-    @property
-    def _shown(self) -> GateState | None:
-        return self.gate.state if self.seated else None  # else another node's to tell
-
-    def _tell_gate(self) -> None:
-        if self.gate.held_seconds > self._held_told:
-            self._telemetry.sink_throttled(self.name, self.gate.held_seconds - self._held_told)
-            self._held_told = self.gate.held_seconds
-        if self._shown is not self._told and not self._stopping.is_set():  # else another lane's to tell
-            self._told = self._shown
-            self._telemetry.sink_state(self.name, self._told, self.gate.failure)
 
     def _give_back(self, delivery: Delivery, why: Failure) -> None:
         """End the lease at once; nothing was learnt, and nothing is burnt."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from relay.errors import StoreUnavailable
 from relay.model import Delivery, Settled, Verdict
 from relay.ports import Clock, Outbox
 from relay.telemetry import Telemetry
+from relay.waiting import happens
 
 MOST = 1000
 """Results that may wait for the store; with more, nothing is begun. Far above what waits for one commit."""
@@ -82,9 +82,7 @@ class Results:
             self._telemetry.store_failed(error.kind, str(error))
             self._waiting = results + self._waiting
             if not self._stopping.is_set():  # at the end the leases run out by themselves
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_STORE_PAUSE):
-                        await self._stopping.wait()
+                await happens(self._stopping, within=_STORE_PAUSE)
                 self._noted.set()
             return
         except asyncio.CancelledError:

@@ -71,6 +71,11 @@ class _Weather:
     disorder: float
     fresh_uuid: bool
 
+    def __post_init__(self) -> None:
+        for name, share in (("duplicates", self.duplicates), ("disorder", self.disorder)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1, not {share}")
+
 
 def simulate(
     key: SimulatorKey,
@@ -101,12 +106,9 @@ def simulate(
         ValueError: at once, for an unknown scenario or provider, a share outside 0 to 1, or a negative number.
     """
     check(scenario, provider=provider, participants=participants)
-    for name, share in (("duplicates", duplicates), ("disorder", disorder)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} is a share between 0 and 1, not {share}")
+    weather = _Weather(duplicates=duplicates, disorder=disorder, fresh_uuid=fresh_uuid)
     if meetings < 0 or gap < timedelta(0):
         raise ValueError("meetings and gap cannot be negative")
-    weather = _Weather(duplicates=duplicates, disorder=disorder, fresh_uuid=fresh_uuid)
 
     def send(number: int) -> tuple[datetime, Sequence[_Sending]]:
         begin, name = start + gap * number, f"{seed}/{number}"

@@ -17,6 +17,21 @@ _LONGEST = 0.005
 """Seconds that a group may grow, however much comes."""
 
 
+class Growth:
+    """Says how long one group waits for more."""
+
+    def __init__(self, now: float) -> None:
+        """`now` is the event loop's time, as in `goes_on`."""
+        self._seen = 0
+        """How many there were a turn ago."""
+        self._until = now + _LONGEST
+
+    def goes_on(self, size: int, now: float) -> bool:
+        """Whether to let the event loop have another turn, now that there are so many."""
+        grew, self._seen = size > self._seen, size
+        return grew and now < self._until
+
+
 class Gathering(Generic[T]):
     """Hands groups on, in the order in which their members came."""
 
@@ -25,10 +40,8 @@ class Gathering(Generic[T]):
         self._hand_on = hand_on
         self._largest = largest
         self._group: list[T] = []
-        self._seen = 0
-        """How many there were a turn ago."""
-        self._until = 0.0
         self._loop = asyncio.get_running_loop()
+        self._growth = Growth(self._loop.time())
 
     def __len__(self) -> int:
         """How many wait here."""
@@ -38,7 +51,7 @@ class Gathering(Generic[T]):
         """Let it go with the next group."""
         self._group.append(member)
         if len(self._group) == 1:
-            self._seen, self._until = 0, self._loop.time() + _LONGEST
+            self._growth = Growth(self._loop.time())
             self._loop.call_soon(self._turn)
         elif len(self._group) >= self._largest:
             self.flush()
@@ -51,9 +64,7 @@ class Gathering(Generic[T]):
 
     def _turn(self) -> None:
         """Others in the event loop have had their turn."""
-        grows = len(self._group) > self._seen
-        if grows and self._loop.time() < self._until:
-            self._seen = len(self._group)
+        if self._growth.goes_on(len(self._group), self._loop.time()):
             self._loop.call_soon(self._turn)
         else:
             self.flush()

@@ -10,7 +10,7 @@ import orjson
 
 from relay.model import Delivery, DeliveryState, Event, EventState, GateState, Wish
 from relay.payload import Defect
-from relay.records import AttemptRecord, DeliveryRecord, EventRecord, SinkRecord
+from relay.records import AttemptRecord, DeliveryRecord, EventRecord, SinkRecord, Tally
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -149,6 +149,19 @@ def delivery_record(row: Row, attempts: list[AttemptRecord]) -> DeliveryRecord:
 def attempt_record(row: Row) -> AttemptRecord:
     """The record of a row of attempt, at, reason, detail."""
     return AttemptRecord(attempt=row[0], at=from_micros(row[1]), reason=row[2], detail=row[3])
+
+
+def tally_record(row: Row) -> Tally:
+    """Sink, route, state, how many, the oldest, the newest."""
+    sink, route, state, count, oldest, newest = row
+    return Tally(
+        sink=sink,
+        route=route,
+        state=DeliveryState(state),
+        count=count,
+        oldest=from_micros(oldest),
+        newest=from_micros(newest),
+    )
 
 
 def waiting(rows: Iterable[Row]) -> dict[str, SinkRecord]:

@@ -82,9 +82,7 @@ class Supervisor(Lifetime):
             config.store.get_secret_value(), min_free=config.gateway.min_free, takes_turns=True
         )
         self._stack.push_async_callback(self.store.close)
-        self.store.on_commit(self.telemetry.commit_took)
-        self.store.on_checkpoint(self.telemetry.checkpointed)
-        self.store.on_recover(self.telemetry.recovered)
+        self.telemetry.follow(self.store)
         session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._stack.push_async_callback(session.close)
         self._assembly = Assembly(session=session, telemetry=self.telemetry, clock=self._clock)

@@ -103,8 +103,8 @@ async def test_the_kills_find_a_sink_that_does_not_keep_the_order(tmp_path: Path
     assert any("inversions" in problem for problem in found)
 
 
-async def test_the_copies_find_a_store_without_the_unique_index(tmp_path: Path, seed: int) -> None:
-    found = await run_copies(tmp_path, copies=50, webhooks=2, seed=seed, broken="no_unique_mark")
+async def test_the_copies_find_a_store_that_does_not_look_at_its_marks(tmp_path: Path, seed: int) -> None:
+    found = await run_copies(tmp_path, copies=50, webhooks=2, seed=seed, broken="no_look_at_marks")
     assert any("event ids for one body" in problem for problem in found)
 
 

@@ -114,6 +114,19 @@ async def test_the_same_body_under_a_new_uuid_is_a_retry_inside_the_window_only(
     assert not acceptance.conflict
 
 
+@pytest.mark.parametrize("ago", [SECOND, timedelta(hours=1), timedelta(hours=30), -timedelta(hours=2)])
+async def test_a_window_goes_over_hours_and_days(store: Store, ago: timedelta) -> None:
+    """Also into the future: another node's clock may have been ahead."""
+    window = timedelta(days=2)
+    for hours in (-20, 0, 1):
+        await store.accept(admission("crm", replay_window=window, received_at=NOON - timedelta(hours=hours)))
+    first = admission("crm", body=b"same", replay_window=window, received_at=NOON - ago)
+    await store.accept(first)
+    group = [admission("crm", body=body, replay_window=wanted) for body, wanted in ((b"", WINDOW), (b"same", window))]
+    *_, made = await asyncio.gather(*(store.accept(each) for each in group))
+    assert (made.event_id, made.duplicate) == (first.event.id, BODY)
+
+
 async def test_repeats_do_not_make_the_window_longer(store: Store) -> None:
     await store.accept(admission("crm", body=b"same", replay_window=WINDOW))
     repeat = admission("crm", body=b"same", replay_window=WINDOW, received_at=NOON + 0.8 * WINDOW)

@@ -13,7 +13,7 @@ import apsw
 from relay import cli
 from relay.model import Acceptance, Admission
 from relay.stores.migrations import migrations
-from relay.stores.sqlite import SqliteStore, intake
+from relay.stores.sqlite import SqliteStore, intake, marks
 from relay.stores.sqlite.connection import connect, open_file
 from relay.stores.sqlite.room import Room
 from tests.fakes.failing_vfs import NAME, FailingVfs
@@ -40,6 +40,7 @@ def failing_sync(*, lasting: bool) -> None:
         connection = connect(path, vfs=NAME, exclusive=True)
         vfs.arm("sync", at=SYNCS_BEFORE, lasting=lasting)
         reading = apsw.Connection(":memory:")
+        marks.register(reading)
         for step in migrations("sqlite"):
             reading.execute(step.sql)
         return SqliteStore(path, connection, reading, Room(path.parent, min_free=min_free))

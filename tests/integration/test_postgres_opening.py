@@ -200,7 +200,9 @@ async def test_behind_a_pooler_nothing_is_left_in_a_session(tmp_path: Path, monk
         assert await store.event(given.event.id) is not None
         await asyncio.sleep(0)
         assert not store._hints.listening
-        sessions = await store._read(lambda connection: connection.fetch("SELECT name FROM pg_prepared_statements"))
+        sessions = await store._reading.run(
+            lambda connection: connection.fetch("SELECT name FROM pg_prepared_statements")
+        )
         assert sessions == []
     finally:
         await store.close()

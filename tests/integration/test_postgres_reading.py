@@ -186,7 +186,7 @@ async def test_history_begins_before_what_another_node_numbered_later(tmp_path: 
 async def test_nothing_can_be_written_by_who_reads(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         with pytest.raises(StoreUnavailable, match="read-only"):
-            await store._read(lambda connection: connection.execute("DELETE FROM relay.event"))
+            await store._reading.run(lambda connection: connection.execute("DELETE FROM relay.event"))
         assert await store.totals() == {}
 
 

@@ -18,7 +18,7 @@ from asyncpg import DiskFullError
 
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Delivered, Delivery, DuplicateKind, Selection
-from relay.stores import postgres
+from relay.stores import gathering, postgres
 from relay.stores.postgres import PostgresStore, connection, intake, nodes, outbox, pool, writer
 from relay.stores.postgres.connection import Connection, connect
 from relay.stores.postgres.server import parse
@@ -103,6 +103,23 @@ async def test_many_at_once_go_in_few_commits_and_each_is_told_its_own(tmp_path:
         assert len(commits) <= 10
         assert [acceptance.duplicate for acceptance in acceptances] == [None] * 290 + [DuplicateKind.BODY] * 10
         assert [acceptance.event_id for acceptance in acceptances[290:]] == [each.event.id for each in given[:10]]
+
+
+async def test_who_comes_within_a_few_turns_goes_in_the_same_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "_LONGEST", 60.0)  # a busy machine may take its time over a turn
+    async with opened(tmp_path, 1) as (store,):
+        commits: list[float] = []
+        store.on_commit(commits.append)
+
+        async def come_after(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await store.accept(admission("crm"))
+
+        await asyncio.gather(*map(come_after, range(20)))
+        assert len(commits) == 1
 
 
 async def test_groups_that_cross_do_not_lock_each_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ async def test_a_lane_that_ends_tells_nothing_more_of_its_sink(tmp_path: Path) -
             old = relay.app.dispatcher.lanes["crm"]
             await relay.app.reload(changed(tmp_path, sinks={"crm": sink | {"concurrency": 2}}))
             old.gate.pause(Failure(reason=Reason.GONE, detail="by the old one"))
-            old._tell_gate()
+            old._telling.tell(seated=old.seated)
             metrics = await relay.metrics()
     assert metrics['relay_sink_state{sink="crm",state="open"}'] == 1
     assert metrics['relay_sink_state{sink="crm",state="paused"}'] == 0

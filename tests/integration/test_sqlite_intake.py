@@ -67,7 +67,12 @@ def told(connection: apsw.Connection, groups: Sequence[Sequence[Admission]]) -> 
         answers = [answer for group in groups for answer in intake.accept_all(connection, group)]
         rows = [
             row
-            for table, order in (("event", "seq"), ("mark", "source, webhook_id, uuid, body_hash"), ("delivery", "id"))
+            for table, order in (
+                ("event", "seq"),
+                ("mark", "id"),
+                ("mark_fresh", "key, detail, mark"),
+                ("delivery", "id"),
+            )
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}")
         ]
     finally:
@@ -91,7 +96,7 @@ def test_a_group_of_any_size_is_written_whole_and_in_order(connection: apsw.Conn
     group = [admission(number, meeting=f"m{number % 5}", sinks=("a", "free")) for number in range(size)]
     answers, rows = told(connection, [group])
     assert [answer.event_id for answer in answers] == [each.event.id for each in group]
-    assert len(rows) == 4 * size
+    assert len(rows) == (1 + 1 + 2 + 2) * size, "an event, a mark, its keys and two deliveries each"
     assert (answers, rows) == told(connection, [[each] for each in group])
 
 
@@ -118,11 +123,9 @@ def test_a_whole_group_takes_few_statements_however_large_it_is(connection: apsw
     assert len([statement for statement in asked if "SELECT *" not in statement]) == 6 + 2  # and BEGIN, ROLLBACK
 
 
-@pytest.mark.parametrize("statement", ["_SEEN", "_SEEN_BODY", "_BUSY"])
+@pytest.mark.parametrize("statement", [*intake._KNOWN, intake._BUSY])
 def test_what_a_group_asks_is_found_by_an_index(connection: apsw.Connection, statement: str) -> None:
-    width = {"_SEEN": 3, "_SEEN_BODY": 1, "_BUSY": 2}[statement]
-    rows = [("x",) * width] * 4
-    sql = intake._sql(getattr(intake, statement), rows)
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", ("x",) * width * 4)]
+    rows = [("x", "x")] * 4
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {intake._sql(statement, rows)}", ("x",) * 8)]
     assert [step for step in plan if step.startswith("SEARCH")], plan
     assert not [step for step in plan if step.startswith("SCAN") and "VALUES" not in step], plan

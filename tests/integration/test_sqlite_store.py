@@ -16,9 +16,11 @@ import pytest
 
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
 from relay.payload import Defect
+from relay.records import Checkpoint
 from relay.stores import open_store
 from relay.stores.migrations import Migration, migrations
 from relay.stores.sqlite import SqliteStore, connection
+from relay.stores.sqlite.checkpoints import checkpoint
 from relay.stores.sqlite.connection import APPLICATION_ID, connect
 from relay.stores.sqlite.upkeep import Upkeep
 from tests.fakes.admissions import NOON, admission
@@ -260,11 +262,66 @@ async def test_the_log_is_moved_into_the_file_and_begins_anew(path: Path, monkey
     await store.accept(admission("crm", body=b"x" * 500_000))
     log = path.with_name("relay.db-wal")
     assert (size(log) or 0) > 500_000
-    await store._read(store._upkeep.checkpoint)
+    await store._reading.run(store._upkeep.checkpoint)
     assert size(log) == 0
     assert (size(path) or 0) > 500_000
     await store.close()
     assert size(log) is None, "a store that was closed in order is one file"
+
+
+async def test_a_log_begun_anew_is_written_over_unless_it_has_grown_far(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that grows with each commit costs each of them more."""
+    monkeypatch.setattr("relay.stores.sqlite.upkeep._CHECKPOINT_EVERY", 1e6)
+    monkeypatch.setattr("relay.stores.sqlite.checkpoints.LOG_LIMIT", 100_000)
+    store = await SqliteStore.open(path)
+    log = path.with_name("relay.db-wal")
+    while (full := size(log) or 0) <= 120_000:
+        await store.accept(admission("crm", body=b"x" * 9000))
+    assert await store._reading.run(store._upkeep.checkpoint) is Checkpoint.OK
+    await store.accept(admission("crm"))
+    assert size(log) == full < 200_000
+    while (size(log) or 0) <= 250_000:
+        await store.accept(admission("crm", body=b"x" * 9000))
+    assert await store._reading.run(store._upkeep.checkpoint) is Checkpoint.OK
+    assert size(log) == 0
+    await store.close()
+
+
+PASSIVE, RESTART = apsw.SQLITE_CHECKPOINT_PASSIVE, apsw.SQLITE_CHECKPOINT_RESTART
+
+
+@pytest.mark.parametrize(
+    ("frames", "modes"),
+    [
+        ([100], [PASSIVE]),
+        ([20_000, 20_010], [PASSIVE, PASSIVE, RESTART]),
+        ([20_000, 21_000, 21_300, 21_310], [*[PASSIVE] * 4, RESTART]),
+        ([20_000 + 1_000 * number for number in range(9)], [*[PASSIVE] * 5, RESTART]),
+        ([20_000, 21_000, 40], [PASSIVE] * 3),
+    ],
+    ids=["a short log", "nothing more", "less and less", "as much each time", "a writer has begun it anew himself"],
+)
+async def test_what_comes_in_meanwhile_is_moved_before_writers_wait_for_a_new_log(
+    path: Path, frames: list[int], modes: list[int]
+) -> None:
+    """Each pass finds so many frames in the log, all of which it moves."""
+    asked: list[int] = []
+
+    class Log:
+        def wal_checkpoint(self, *, mode: int) -> tuple[int, int]:
+            asked.append(mode)
+            return (frames[len(asked) - 1],) * 2 if mode == PASSIVE else (0, 0)
+
+        def pragma(self, name: str) -> int:
+            return {"page_size": 4096}[name]
+
+        def set_busy_timeout(self, _: int) -> None:
+            """It is asked at once."""
+
+    assert checkpoint(Log(), path) is Checkpoint.OK  # type: ignore[arg-type]
+    assert asked == modes
 
 
 async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +332,7 @@ async def test_a_checkpoint_in_the_way_of_a_commit_loses_nothing(path: Path, mon
     async def checkpoint() -> None:
         for _ in range(40):
             try:
-                await store._read(store._upkeep.checkpoint)
+                await store._reading.run(store._upkeep.checkpoint)
             except StoreUnavailable as error:
                 assert error.kind == "busy"  # noqa: PT017 - any kind but this one is the failure
 

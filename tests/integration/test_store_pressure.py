@@ -187,16 +187,16 @@ async def test_no_writer_waits_for_a_log_that_a_reader_holds(tmp_path: Path, mon
         class Watched:
             def wal_checkpoint(self, *, mode: int) -> tuple[int, int]:
                 modes.append(mode)
-                return store._reading.wal_checkpoint(mode=mode)
+                return store._reading._connection.wal_checkpoint(mode=mode)
 
             def __getattr__(self, name: str) -> object:
-                return getattr(store._reading, name)
+                return getattr(store._reading._connection, name)
 
         assert store._upkeep.checkpoint(Watched()) is Checkpoint.BUSY  # type: ignore[arg-type]
         rows.close()
         assert modes == [apsw.SQLITE_CHECKPOINT_PASSIVE]
         assert store._upkeep.checkpoint(Watched()) is Checkpoint.OK  # type: ignore[arg-type]
-        assert modes[1:] == [apsw.SQLITE_CHECKPOINT_PASSIVE, apsw.SQLITE_CHECKPOINT_TRUNCATE]
+        assert modes[1:] == [*[apsw.SQLITE_CHECKPOINT_PASSIVE] * 2, apsw.SQLITE_CHECKPOINT_TRUNCATE]
     assert store.health().log_bytes == 0
     await store.close()
 
@@ -253,7 +253,7 @@ async def test_old_events_that_wait_are_walked_over_beside_the_writer(
         instructions += 1
         return False
 
-    store._reading.set_progress_handler(count, 100)
+    store._reading._connection.set_progress_handler(count, 100)
     costs: list[int] = []
     after: int | None = 0
     while after is not None:
@@ -266,7 +266,7 @@ async def test_old_events_that_wait_are_walked_over_beside_the_writer(
     assert written == []
     assert max(costs[:-1]) <= 1.5 * min(costs[:-1])
     assert (await store.totals())["pending"] == 20_000
-    store._reading.set_progress_handler(None)
+    store._reading._connection.set_progress_handler(None)
     await store.close()
 
 

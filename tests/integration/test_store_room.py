@@ -178,8 +178,8 @@ async def fill(store: object) -> None:
 async def test_the_probe_leaves_nothing_behind(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "relay.db")
     tables = "SELECT count(*) FROM sqlite_schema"
-    before = await store._read(lambda connection: connection.execute(tables).get)
+    before = await store._reading.run(lambda connection: connection.execute(tables).get)
     await store._writer.submit(probe)
-    assert await store._read(lambda connection: connection.execute(tables).get) == before
+    assert await store._reading.run(lambda connection: connection.execute(tables).get) == before
     await store.accept(admission("crm", received_at=datetime.now(UTC)))
     await store.close()

@@ -15,6 +15,7 @@ import orjson
 
 from relay.stores.migrations import migrations
 from relay.stores.rows import to_micros
+from relay.stores.sqlite import marks
 from relay.stores.sqlite.connection import APPLICATION_ID
 from tests.running import WEBHOOK_ID, payload
 
@@ -27,7 +28,12 @@ _APART = 1000
 _EVENT = """
 INSERT INTO event (seq, id, source, type, state, detail, received_at, webhook_id, uuid, meeting, headers, body)
 VALUES (?, ?, 'dyte', 'meeting.started', 'routed', '', ?, ?, ?, ?, '{}', ?)"""
-_MARK = "INSERT INTO mark (source, webhook_id, uuid, body_hash, seen_at, event_id) VALUES ('dyte', ?, ?, ?, ?, ?)"
+_MARK = """
+INSERT INTO mark (source, webhook_id, uuid, body_hash, seen_at, event_id, uuid_key, body_key)
+VALUES ('dyte', ?1, ?2, ?3, ?4, ?5, mark_uuid_key(?2), mark_body_key('dyte', ?1, ?3))"""
+_OLDER_MARK = "INSERT INTO mark (source, webhook_id, uuid, body_hash, seen_at, event_id) VALUES ('dyte', ?, ?, ?, ?, ?)"
+_KEYS_SINCE = 4
+"""The schema in which marks have keys."""
 _DELIVERY = """
 INSERT INTO delivery (event, route, sink, order_key, state, due_at, config)
 VALUES (?, 'everything', ?, ?, 'pending', ?, 'seeded')"""
@@ -62,6 +68,7 @@ def seed(path: Path, *, events: int, sinks: Sequence[Seeded], oldest: datetime, 
     connection = apsw.Connection(str(path))
     for pragma, setting in (("journal_mode", "off"), ("synchronous", "off"), ("cache_size", -256 * 1024)):
         connection.pragma(pragma, setting)
+    marks.register(connection)
     steps = migrations("sqlite")[:schema]
     for step in steps:
         connection.execute(step.sql)
@@ -69,17 +76,19 @@ def seed(path: Path, *, events: int, sinks: Sequence[Seeded], oldest: datetime, 
     rows = _rows(events, to_micros(oldest))
     connection.execute("BEGIN")
     while batch := list(islice(rows, _BATCH)):
-        _insert(connection, batch, sinks)
+        _insert(connection, batch, sinks, mark=_MARK if len(steps) >= _KEYS_SINCE else _OLDER_MARK)
+    if len(steps) >= _KEYS_SINCE:
+        marks.file_all(connection)
     connection.execute("COMMIT")
     connection.close()
 
 
-def _insert(connection: apsw.Connection, batch: Sequence[_Row], sinks: Sequence[Seeded]) -> None:
+def _insert(connection: apsw.Connection, batch: Sequence[_Row], sinks: Sequence[Seeded], *, mark: str) -> None:
     connection.executemany(
         _EVENT, ((row.sequence, row.id, row.at, WEBHOOK_ID, row.uuid, row.meeting, row.body) for row in batch)
     )
     connection.executemany(
-        _MARK, ((WEBHOOK_ID, row.uuid, hashlib.sha256(row.body).digest(), row.at, row.id) for row in batch)
+        mark, ((WEBHOOK_ID, row.uuid, hashlib.sha256(row.body).digest(), row.at, row.id) for row in batch)
     )
     connection.executemany(_DELIVERY, (_delivery(row, sink) for row in batch for sink in sinks))
 

@@ -17,7 +17,6 @@ has worked off what it had received by then.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import weakref
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -37,6 +36,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from relay.sinks.kafka.message import Record
+from relay.waiting import happens
 
 GRACE_SECONDS = 2.0
 """How long the sends that a producer has under way may still succeed after it was replaced."""
@@ -105,9 +105,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
         """End it within `GRACE_SECONDS + STOP_SECONDS` and a moment, whatever the broker does."""
         if self._under_way:
             self._idle.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_SECONDS):
-                    await self._idle.wait()
+            await happens(self._idle, within=GRACE_SECONDS)
         if not self.broken and not self._under_way:
             stop = asyncio.ensure_future(self.stop())
             await asyncio.wait({stop}, timeout=STOP_SECONDS)

@@ -24,24 +24,13 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.records import (
-    Backlog,
-    Checkpoint,
-    DeliveryRecord,
-    EventRecord,
-    Grant,
-    Health,
-    Redelivered,
-    SinkRecord,
-    Step,
-    Tally,
-)
-from relay.stores.postgres import horizon, ledger, nodes, outbox, replay, retention, seats, sinks
+from relay.records import Checkpoint, EventRecord, Grant, Health, Redelivered, Step
+from relay.stores.postgres import horizon, ledger, nodes, outbox, pace, replay, retention, seats, switchboard
 from relay.stores.postgres.connection import READING_MS, WRITING_MS, reaching
 from relay.stores.postgres.hints import Hints
 from relay.stores.postgres.leases import Leases
-from relay.stores.postgres.pace import paces
 from relay.stores.postgres.pool import Pool, Query, obstacle, together
+from relay.stores.postgres.reading import reads
 from relay.stores.postgres.schema import prepare
 from relay.stores.postgres.server import Server, parse
 from relay.stores.postgres.skipping import Skipping
@@ -129,10 +118,6 @@ class PostgresStore:
         """See `Outbox.wait`."""
         await self._hints.wait(sink, timeout=timeout)
 
-    def wake(self, sink: str) -> None:
-        """See `Store.wake`."""
-        self._hints.set(sink)
-
     async def next_due(self, sink: str) -> datetime | None:
         """See `Outbox.next_due`."""
         look = self._skipping.of(sink)
@@ -143,17 +128,17 @@ class PostgresStore:
 
     # Switchboard
 
-    async def wishes(self) -> Mapping[str, Wish]:
-        """See `Switchboard.wishes`."""
-        return await self._read(sinks.wishes)
+    wishes = reads(switchboard.wishes)
 
     async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
         """See `Switchboard.report`."""
-        await self._write(partial(sinks.report, sink=sink, owner=self._owner, state=state, failure=failure, now=now))
+        await self._write(
+            partial(switchboard.report, sink=sink, owner=self._owner, state=state, failure=failure, now=now)
+        )
 
     async def withdraw(self, sink: str) -> None:
         """See `Switchboard.withdraw`."""
-        await self._write(partial(sinks.withdraw, sink=sink, owner=self._owner))
+        await self._write(partial(switchboard.withdraw, sink=sink, owner=self._owner))
 
     async def take_seats(self, places: Collection[str]) -> Mapping[str, Grant]:
         """See `Switchboard.take_seats`."""
@@ -179,61 +164,22 @@ class PostgresStore:
         before: int | None = None
         ask = partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state)
         while True:
-            step = await self._read(partial(ask, before=before, limit=limit - len(found)))
+            step = await self._reading.run(partial(ask, before=before, limit=limit - len(found)))
             found += step.done
             if step.next is None:
                 return found
             before = step.next
 
-    async def event(self, event_id: str) -> EventRecord | None:
-        """See `Ledger.event`."""
-        return await self._read(partial(ledger.event, event_id=event_id))
-
-    async def deliveries(
-        self,
-        *,
-        event_id: str | None = None,
-        sink: str | None = None,
-        state: DeliveryState | None = None,
-        meeting: str | None = None,
-        limit: int = 50,
-    ) -> Sequence[DeliveryRecord]:
-        """See `Ledger.deliveries`."""
-        return await self._read(
-            partial(ledger.deliveries, event_id=event_id, sink=sink, state=state, meeting=meeting, limit=limit)
-        )
-
-    async def backlog(self) -> Mapping[str, Backlog]:
-        """See `Ledger.backlog`."""
-        return await self._read(ledger.backlog)
-
-    async def totals(self) -> Mapping[str, int]:
-        """See `Ledger.totals`."""
-        return await self._read(ledger.totals)
-
-    async def sinks(self) -> Sequence[SinkRecord]:
-        """See `Ledger.sinks`."""
-        return await self._read(sinks.sinks)
-
-    async def paces(self, *, now: datetime) -> Mapping[str, float]:
-        """See `Ledger.paces`."""
-        return await self._read(partial(paces, now=now))
-
-    async def end(self) -> int:
-        """See `Ledger.end`."""
-        return await self._read(horizon.end)
-
-    async def tally(self, selection: Selection) -> Sequence[Tally]:
-        """See `Ledger.tally`."""
-        return await self._read(partial(ledger.tally, selection=selection))
-
-    async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
-        """See `Ledger.selected`."""
-        return await self._read(partial(ledger.selected, selection=selection, after=after, limit=limit))
-
-    async def ahead(self, delivery_id: int) -> DeliveryRecord | None:
-        """See `Ledger.ahead`."""
-        return await self._read(partial(ledger.ahead, delivery_id=delivery_id))
+    event = reads(ledger.event)
+    deliveries = reads(ledger.deliveries)
+    ahead = reads(ledger.ahead)
+    backlog = reads(ledger.backlog)
+    totals = reads(ledger.totals)
+    sinks = reads(switchboard.sinks)
+    paces = reads(pace.paces)
+    end = reads(horizon.end)
+    tally = reads(ledger.tally)
+    selected = reads(ledger.selected)
 
     # Operator
 
@@ -241,7 +187,7 @@ class PostgresStore:
         self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
     ) -> Step[int]:
         """See `Operator.replay`."""
-        found = await self._read(partial(replay.find, selection=selection, after=after, limit=limit))
+        found = await self._reading.run(partial(replay.find, selection=selection, after=after, limit=limit))
         again = partial(
             replay.replay, deliveries=found.done, states=selection.states, now=now, first_at=first_at, spacing=spacing
         )
@@ -274,13 +220,9 @@ class PostgresStore:
 
     async def wish(self, sink: str, wish: Wish) -> None:
         """See `Operator.wish`."""
-        await self._write(partial(sinks.wish, sink=sink, wish=wish))
+        await self._write(partial(switchboard.wish, sink=sink, wish=wish))
 
     # Lifetime
-
-    async def shared_time(self) -> datetime | None:
-        """See `Store.shared_time`."""
-        return from_micros(await self._writing.run(nodes.clock))
 
     async def recover(self, *, now: datetime) -> int:
         """See `Store.recover`. Other nodes may be at work: what they hold is given back when they are not heard of for
@@ -293,11 +235,19 @@ class PostgresStore:
         """See `Store.release`."""
         return await self._write(partial(nodes.release, owner=owner, now=to_micros(now)))
 
+    async def shared_time(self) -> datetime | None:
+        """See `Store.shared_time`."""
+        return from_micros(await self._writing.run(nodes.clock))
+
+    def wake(self, sink: str) -> None:
+        """See `Store.wake`."""
+        self._hints.set(sink)
+
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         wait = longest // _MICROSECOND
         latest = to_micros(now) + wait
-        late = await self._read(partial(replay.later, sink=sink, latest=latest, longest=wait, limit=limit))
+        late = await self._reading.run(partial(replay.later, sink=sink, latest=latest, longest=wait, limit=limit))
         return await self._write(partial(replay.bring_forward, deliveries=late, latest=latest)) if late else 0
 
     async def purge(
@@ -305,10 +255,10 @@ class PostgresStore:
     ) -> Step[int]:
         """See `Store.purge`."""
         delivered, dead = to_micros(delivered_before), to_micros(dead_before)
-        found = await self._read(
+        found = await self._reading.run(
             partial(retention.old, delivered_before=delivered, dead_before=dead, after=after, limit=limit)
         )
-        has_old_marks = await self._read(partial(retention.has_old_marks, before=delivered))
+        has_old_marks = await self._reading.run(partial(retention.has_old_marks, before=delivered))
         if not found.done and not has_old_marks:
             return Step(done=0, next=found.next)
         forget = partial(
@@ -358,9 +308,6 @@ class PostgresStore:
         if beat.given_back:
             for listener in self._recover_listeners:
                 listener(beat.given_back)
-
-    async def _read(self, query: Query[T]) -> T:
-        return await self._reading.run(query)
 
     async def _write(self, query: Query[T]) -> T:
         started = perf_counter()

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from relay.errors import StoreUnavailable
+from relay.stores.hints import LocalHints
 from relay.stores.postgres.connection import TROUBLE, Connection, connect, watched
 from relay.stores.postgres.pool import Pool
 from relay.stores.postgres.server import Server
@@ -26,10 +27,11 @@ _LONGEST = 7000  # the server takes less than 8000 bytes
 _LOOK_EVERY, _RECONNECT_AFTER = 10.0, 1.0
 
 
-class Hints:
+class Hints(LocalHints):
     """Who waits for which sink."""
 
     def __init__(self, server: Server, pool: Pool, *, owner: str) -> None:
+        super().__init__()
         self.alone = False
         """Nobody else is there to be told."""
         self.listening = False
@@ -37,7 +39,6 @@ class Hints:
         self._server = server
         self._pool = pool
         self._owner = owner
-        self._events: dict[str, asyncio.Event] = {}
         self._waiting: Counter[str] = Counter()
         self._looks_until: dict[str, float] = {}
         """Until when whoever has waited is taken to be looking."""
@@ -51,10 +52,6 @@ class Hints:
         """Hear what other nodes tell from now on. Behind a pooler there is no session that could."""
         if self._listener is None and not self._server.pooled:
             self._listener = asyncio.create_task(self._listen(), name="store-hints")
-
-    def set(self, sink: str) -> None:
-        """End the sink's `wait` here."""
-        self._event(sink).set()
 
     def tell(self, sinks: Iterable[str]) -> None:
         """End it here, and on other nodes a moment later; unless somebody here takes what is due, and others would look
@@ -74,15 +71,10 @@ class Hints:
 
     async def wait(self, sink: str, *, timeout: float) -> None:
         """Until the sink's hint, or so many seconds."""
-        event = self._event(sink)
         self._waiting[sink] += 1
         try:
-            async with asyncio.timeout(timeout):
-                await event.wait()
-        except TimeoutError:
-            return
+            await super().wait(sink, timeout=timeout)
         finally:
-            event.clear()
             self._waiting[sink] -= 1
             self._looks_until[sink] = asyncio.get_running_loop().time() + _EVERY
 
@@ -103,9 +95,6 @@ class Hints:
             self._untold.add(sink)
             if self._teller is None:
                 self._teller = asyncio.create_task(self._tell(), name="store-notify")
-
-    def _event(self, sink: str) -> asyncio.Event:
-        return self._events.setdefault(sink, asyncio.Event())
 
     async def _tell(self) -> None:
         try:
@@ -134,8 +123,7 @@ class Hints:
     async def _follow(self, connection: Connection) -> None:
         await connection.add_listener(_CHANNEL, lambda _connection, _pid, _channel, payload: self._hear(str(payload)))
         self.listening = True
-        for event in self._events.values():  # whatever was told before
-            event.set()
+        self.set_all()  # whatever was told before
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             await connection.execute("SELECT 1", timeout=_LOOK_EVERY)

@@ -23,7 +23,7 @@ from relay.stores.postgres.selection import (
     walk_end,
     where,
 )
-from relay.stores.postgres.sinks import waiting
+from relay.stores.postgres.switchboard import waiting
 from relay.stores.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
@@ -31,7 +31,7 @@ from relay.stores.rows import (
     attempt_record,
     delivery_record,
     event_record,
-    from_micros,
+    tally_record,
 )
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM relay.event e"  # noqa: S608 - a constant of ours
@@ -121,11 +121,11 @@ async def _with_uuid(connection: Connection, uuid: str) -> Sequence[Row]:
 async def deliveries(
     connection: Connection,
     *,
-    event_id: str | None,
-    sink: str | None,
-    state: DeliveryState | None,
-    meeting: str | None,
-    limit: int,
+    event_id: str | None = None,
+    sink: str | None = None,
+    state: DeliveryState | None = None,
+    meeting: str | None = None,
+    limit: int = 50,
 ) -> Sequence[DeliveryRecord]:
     """The newest deliveries that fit, each with its failed attempts."""
     of_events, arguments = where({"e.id = ?": event_id, MEETING: meeting}, first=2)
@@ -160,21 +160,11 @@ async def tally(connection: Connection, selection: Selection) -> Sequence[Tally]
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))
     sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
-    return [
-        Tally(
-            sink=sink,
-            route=route,
-            state=DeliveryState(state),
-            count=count,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
-        for sink, route, state, count, oldest, newest in await ask(connection, sql, *arguments)
-    ]
+    return [tally_record(row) for row in await ask(connection, sql, *arguments)]
 
 
 async def selected(
-    connection: Connection, selection: Selection, *, after: int, limit: int
+    connection: Connection, selection: Selection, *, after: int = 0, limit: int
 ) -> Step[Sequence[EventRecord]]:
     """The next `limit` of the events that are meant, in the order of acceptance, or those of the next part."""
     end = await walk_end(connection, "event", selection, after=after)

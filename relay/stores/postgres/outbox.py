@@ -20,11 +20,7 @@ _CLAIM_SEATED = "SELECT * FROM relay.claim_seated($1, $2, $3, $4, $5, $6, $7, $8
 _SETTLE = "SELECT * FROM relay.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _DUE_AT = 3
 """Place in a row that is settled."""
-_NEXT_DUE = """
-SELECT least((SELECT min(due_at) FROM relay.delivery
-               WHERE sink = $1 AND state = 'pending' AND replay = 0 AND due_at IS NOT NULL),
-             (SELECT min(due_at) FROM relay.delivery
-               WHERE sink = $1 AND state = 'pending' AND replay > 0 AND due_at IS NOT NULL))"""
+_NEXT_DUE = "SELECT relay.next_due($1)"
 
 
 async def claim(

@@ -32,6 +32,8 @@ SELECT current_setting('server_encoding'), obj_description(to_regnamespace('rela
 _THERE = """
 SELECT to_regclass('relay.schema') IS NULL,
        (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'relay')"""
+_NUMBERS = """
+SELECT coalesce(max(number), 0), coalesce(max(oldest) FILTER (WHERE number > $1), 0) FROM relay.schema"""
 _BEGIN = """
 CREATE SCHEMA IF NOT EXISTS relay;
 CREATE TABLE IF NOT EXISTS relay.schema (
@@ -92,22 +94,29 @@ async def check(
     """
     known = len(migrations("postgres")) if known is None else known
     encoding, remark = await connection.fetchrow(_ABOUT) or ("", None)
+    _check_database(server, encoding=encoding, unfinished=remark == _UNFINISHED and not unfinished)
+    absent, foreign = await connection.fetchrow(_THERE) or (True, 0)
+    if absent:
+        _check_empty(server, foreign=foreign, create=create)
+        return 0
+    found, needed = await connection.fetchrow(_NUMBERS, known) or (0, 0)
+    _check_number(server, found=found, needed=needed, known=known, create=create)
+    return int(found)
+
+
+def _check_database(server: Server, *, encoding: str, unfinished: bool) -> None:
     if encoding != "UTF8":
         raise StoreUnusable(
             f"store: {server.name} holds texts as {encoding}; name a database made with `createdb --encoding=UTF8`",
             kind="corrupt",
         )
-    if remark == _UNFINISHED and not unfinished:
+    if unfinished:
         raise StoreUnusable(
             f"store: {server.name} holds a copy that was not finished; run `relay store copy` again", kind="corrupt"
         )
-    absent, foreign = await connection.fetchrow(_THERE) or (True, 0)
-    if absent:
-        _check_empty(server, foreign=foreign, create=create)
-        return 0
-    found, needed = await connection.fetchrow(
-        "SELECT coalesce(max(number), 0), coalesce(max(oldest) FILTER (WHERE number > $1), 0) FROM relay.schema", known
-    ) or (0, 0)
+
+
+def _check_number(server: Server, *, found: int, needed: int, known: int, create: bool) -> None:
     if needed > known:
         raise StoreUnusable(
             f"store: {server.name} was brought to schema {found} by a newer relay, with which relays that know only "
@@ -120,7 +129,6 @@ async def check(
             "`relay migrate`",
             kind="version",
         )
-    return int(found)
 
 
 def _check_empty(server: Server, *, foreign: int, create: bool) -> None:

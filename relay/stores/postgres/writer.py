@@ -11,6 +11,7 @@ from time import perf_counter
 
 from relay.errors import StoreUnavailable
 from relay.model import Acceptance, Admission
+from relay.stores.gathering import Growth
 from relay.stores.postgres.intake import Candidate, accept_all
 from relay.stores.postgres.pool import Pool
 
@@ -18,8 +19,6 @@ GROUP = 64
 """Most events in one commit: each takes up to three of the server's locks, of which all nodes share a few thousand."""
 GROUP_BYTES = 4 * 1024 * 1024
 """About so much of bodies goes in one commit."""
-_LONGEST = 0.005
-"""Seconds that a group may grow."""
 MOST_QUEUED = 10_000
 """Events that may wait for commits that are stuck; more are refused at once."""
 
@@ -121,12 +120,13 @@ class Writer:
         return True
 
     async def _grow(self) -> None:
-        """Let more come while each turn of the event loop brings some: a commit of few costs nearly as much as one of
-        many. With nothing else to do in the loop that is one turn."""
-        loop, seen = asyncio.get_running_loop(), 0
-        until = loop.time() + _LONGEST
-        while seen < len(self._queue) < GROUP and not self._closing and loop.time() < until:
-            seen = len(self._queue)
+        """Let more come to what came while the last commit was under way."""
+        loop = asyncio.get_running_loop()
+        growth = Growth(loop.time())
+        while not self._closing:
+            size = len(self._queue)
+            if size >= GROUP or not growth.goes_on(size, loop.time()):
+                return
             await asyncio.sleep(0)
 
     def _drain(self) -> Sequence[Waiting]:

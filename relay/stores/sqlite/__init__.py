@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 
 from relay.errors import StoreUnavailable
 from relay.identity import new_owner
-from relay.model import (
-    Acceptance,
-    Admission,
-    Delivery,
-    DeliveryState,
-    EventState,
-    Failure,
-    GateState,
-    Selection,
-    Settled,
-    Target,
-    Wish,
-)
-from relay.records import (
-    Backlog,
-    Checkpoint,
-    DeliveryRecord,
-    EventRecord,
-    Grant,
-    Health,
-    Redelivered,
-    SinkRecord,
-    Step,
-    Tally,
-)
+from relay.model import Acceptance, Admission, Delivery, Selection, Settled
+from relay.records import Checkpoint, Grant, Health, Step
+from relay.stores.hints import LocalHints
 from relay.stores.rows import from_micros, to_micros
-from relay.stores.sqlite import intake, ledger, outbox, replay, sinks
-from relay.stores.sqlite.connection import classify, connect, open_file
-from relay.stores.sqlite.pace import paces
+from relay.stores.sqlite import intake, ledger, outbox, pace, replay, switchboard
+from relay.stores.sqlite.connection import connect, open_file
 from relay.stores.sqlite.presence import Presence
+from relay.stores.sqlite.reading import Reader, reads
 from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
-from relay.stores.sqlite.writer import Writer
-
-T = TypeVar("T")
+from relay.stores.sqlite.writer import Writer, writes
 
 
 def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
@@ -72,18 +46,18 @@ class SqliteStore:
     ) -> None:
         self._path = path
         self._room = room
-        self._closed = False
         self._owner = owner or new_owner()
         self._presence: Presence | None = None
-        self._reading = reading
-        self._reader = ThreadPoolExecutor(1, "store-reader")
-        self._hints: dict[str, asyncio.Event] = {}
+        self._reading = Reader(reading, thread="store-reader")
+        self._hints = LocalHints()
         self._commit_listeners: list[Callable[[float], None]] = []
         # One for each thread: those of one file would let both pass.
         turns = Turns(path) if takes_turns else None
         self._turns = Turns(path) if takes_turns else None
         self._writer = Writer(writing, on_commit=self._committed, turns=turns)
-        self._upkeep = Upkeep(path, room, read=self._read, writer=self._writer, moves_log=moves_log, turns=self._turns)
+        self._upkeep = Upkeep(
+            path, room, read=self._reading.run, writer=self._writer, moves_log=moves_log, turns=self._turns
+        )
 
     @classmethod
     async def open(
@@ -121,7 +95,7 @@ class SqliteStore:
         self._room.full = False
         if acceptance.duplicate is None:
             for target in admission.targets:
-                self._hint(target.sink).set()
+                self._hints.set(target.sink)
         return acceptance
 
     # Outbox
@@ -150,27 +124,12 @@ class SqliteStore:
         """See `Outbox.settle`."""
         settled = await self._writer.submit(partial(outbox.settle, results=results, now=now))
         for delivery, _ in results:  # the next one of its meeting may have come due
-            self._hint(delivery.sink).set()
+            self._hints.set(delivery.sink)
         return settled
 
     async def wait(self, sink: str, *, timeout: float) -> None:
         """See `Outbox.wait`."""
-        hint = self._hint(sink)
-        try:
-            async with asyncio.timeout(timeout):
-                await hint.wait()
-        except TimeoutError:
-            return
-        finally:
-            hint.clear()
-
-    async def shared_time(self) -> datetime | None:
-        """See `Store.shared_time`: all who write to a file do so on one machine."""
-        return None
-
-    def wake(self, sink: str) -> None:
-        """See `Store.wake`."""
-        self._hint(sink).set()
+        await self._hints.wait(sink, timeout=timeout)
 
     async def next_due(self, sink: str) -> datetime | None:
         """See `Outbox.next_due`."""
@@ -179,13 +138,8 @@ class SqliteStore:
 
     # Switchboard
 
-    async def wishes(self) -> Mapping[str, Wish]:
-        """See `Switchboard.wishes`."""
-        return await self._read(sinks.wishes)
-
-    async def report(self, sink: str, state: GateState, failure: Failure | None, *, now: datetime) -> None:
-        """See `Switchboard.report`."""
-        await self._writer.submit(partial(sinks.report, sink=sink, state=state, failure=failure, now=now))
+    wishes = reads(switchboard.wishes)
+    report = writes(switchboard.report)
 
     async def withdraw(self, sink: str) -> None:
         """See `Switchboard.withdraw`."""
@@ -199,108 +153,32 @@ class SqliteStore:
 
     # Ledger
 
-    async def events(
-        self,
-        *,
-        type_glob: str | None = None,
-        meeting: str | None = None,
-        source: str | None = None,
-        state: EventState | None = None,
-        limit: int = 50,
-    ) -> Sequence[EventRecord]:
-        """See `Ledger.events`."""
-        return await self._read(
-            partial(ledger.events, type_glob=type_glob, meeting=meeting, source=source, state=state, limit=limit)
-        )
-
-    async def event(self, event_id: str) -> EventRecord | None:
-        """See `Ledger.event`."""
-        return await self._read(partial(ledger.event, event_id=event_id))
-
-    async def deliveries(
-        self,
-        *,
-        event_id: str | None = None,
-        sink: str | None = None,
-        state: DeliveryState | None = None,
-        meeting: str | None = None,
-        limit: int = 50,
-    ) -> Sequence[DeliveryRecord]:
-        """See `Ledger.deliveries`."""
-        return await self._read(
-            partial(ledger.deliveries, event_id=event_id, sink=sink, state=state, meeting=meeting, limit=limit)
-        )
-
-    async def backlog(self) -> Mapping[str, Backlog]:
-        """See `Ledger.backlog`."""
-        return await self._read(ledger.backlog)
-
-    async def totals(self) -> Mapping[str, int]:
-        """See `Ledger.totals`."""
-        return await self._read(ledger.totals)
-
-    async def sinks(self) -> Sequence[SinkRecord]:
-        """See `Ledger.sinks`."""
-        return await self._read(sinks.sinks)
-
-    async def paces(self, *, now: datetime) -> Mapping[str, float]:
-        """See `Ledger.paces`."""
-        return await self._read(partial(paces, now=now))
-
-    async def end(self) -> int:
-        """See `Ledger.end`."""
-        return await self._read(ledger.end)
-
-    async def tally(self, selection: Selection) -> Sequence[Tally]:
-        """See `Ledger.tally`."""
-        return await self._read(partial(ledger.tally, selection=selection))
-
-    async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
-        """See `Ledger.selected`."""
-        return await self._read(partial(ledger.selected, selection=selection, after=after, limit=limit))
-
-    async def ahead(self, delivery_id: int) -> DeliveryRecord | None:
-        """See `Ledger.ahead`."""
-        return await self._read(partial(ledger.ahead, delivery_id=delivery_id))
+    events = reads(ledger.events)
+    event = reads(ledger.event)
+    deliveries = reads(ledger.deliveries)
+    ahead = reads(ledger.ahead)
+    backlog = reads(ledger.backlog)
+    totals = reads(ledger.totals)
+    sinks = reads(switchboard.sinks)
+    paces = reads(pace.paces)
+    end = reads(ledger.end)
+    tally = reads(ledger.tally)
+    selected = reads(ledger.selected)
 
     # Operator
+
+    redeliver = writes(replay.redeliver)
+    wish = writes(switchboard.wish)
 
     async def replay(
         self, selection: Selection, *, now: datetime, first_at: datetime, spacing: timedelta, after: int = 0, limit: int
     ) -> Step[int]:
         """See `Operator.replay`."""
-        found = await self._read(partial(replay.find, selection=selection, after=after, limit=limit))
+        found = await self._reading.run(partial(replay.find, selection=selection, after=after, limit=limit))
         again = partial(
             replay.replay, deliveries=found.done, states=selection.states, now=now, first_at=first_at, spacing=spacing
         )
         return Step(done=await self._writer.submit(again) if found.done else 0, next=found.next)
-
-    async def redeliver(
-        self,
-        wanted: Sequence[tuple[str, Sequence[Target]]],
-        *,
-        states: Set[DeliveryState],
-        now: datetime,
-        first_at: datetime,
-        spacing: timedelta,
-        config: str,
-    ) -> Redelivered:
-        """See `Operator.redeliver`."""
-        return await self._writer.submit(
-            partial(
-                replay.redeliver,
-                wanted=wanted,
-                states=states,
-                now=now,
-                first_at=first_at,
-                spacing=spacing,
-                config=config,
-            )
-        )
-
-    async def wish(self, sink: str, wish: Wish) -> None:
-        """See `Operator.wish`."""
-        await self._writer.submit(partial(sinks.wish, sink=sink, wish=wish))
 
     # Lifetime
 
@@ -317,10 +195,18 @@ class SqliteStore:
         """See `Store.release`."""
         return await self._writer.submit(partial(outbox.release, now=to_micros(now), owner=owner))
 
+    async def shared_time(self) -> datetime | None:
+        """See `Store.shared_time`: all who write to a file do so on one machine."""
+        return None
+
+    def wake(self, sink: str) -> None:
+        """See `Store.wake`."""
+        self._hints.set(sink)
+
     async def bring_forward(self, sink: str, *, now: datetime, longest: timedelta, limit: int) -> int:
         """See `Store.bring_forward`."""
         at, wait = to_micros(now), longest // timedelta(microseconds=1)
-        late = await self._read(partial(outbox.later, sink=sink, now=at, longest=wait, limit=limit))
+        late = await self._reading.run(partial(outbox.later, sink=sink, now=at, longest=wait, limit=limit))
         if not late:
             return 0
         return await self._writer.submit(partial(outbox.bring_forward, deliveries=late, latest=at + wait))
@@ -330,10 +216,10 @@ class SqliteStore:
     ) -> Step[int]:
         """See `Store.purge`."""
         delivered, dead = to_micros(delivered_before), to_micros(dead_before)
-        found = await self._read(
+        found = await self._reading.run(
             partial(ledger.old, delivered_before=delivered, dead_before=dead, after=after, limit=limit)
         )
-        has_old_marks = await self._read(partial(ledger.has_old_marks, before=delivered))
+        has_old_marks = await self._reading.run(partial(ledger.has_old_marks, before=delivered))
         if not found.done and not has_old_marks:
             return Step(done=0, next=found.next)
         forget = partial(
@@ -363,28 +249,16 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        self._closed = True
+        self._reading.stop()
         await self._upkeep.end()
         await self._writer.close()
-        await asyncio.to_thread(self._reader.shutdown)
-        self._reading.close()
+        await self._reading.close()
         if self._turns is not None:
             self._turns.close()
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
 
-    def _hint(self, sink: str) -> asyncio.Event:
-        return self._hints.setdefault(sink, asyncio.Event())
-
     def _committed(self, seconds: float) -> None:
         for listener in self._commit_listeners:
             listener(seconds)
-
-    async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
-        if self._closed:
-            raise StoreUnavailable("store: closed", kind="closed")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._reading)
-        except apsw.Error as error:
-            raise classify(error) from error

@@ -12,9 +12,13 @@ from relay.stores.sqlite.connection import BUSY_TIMEOUT_MS
 from relay.stores.sqlite.turns import Turns
 
 LOG_LIMIT = 64 * 1024 * 1024
-"""Bytes of log above which it is begun anew, for which writers wait a moment: under load they never leave it a gap."""
+"""Bytes of log above which it is begun anew, for which writers wait a moment: under load they never leave it a gap. The
+file keeps its size and is written over: one that grows with each commit makes the file system write more than the
+commit. Twice as large, after somebody has read for long, it gives its room back."""
 _RENEWAL_MS = 100
 """How long that waits for readers, and so writers for it."""
+_PASSES, _FEW = 4, 250
+"""Writers wait while what is left is moved: so what has come in meanwhile goes first, until that is a few frames."""
 
 
 def log_bytes(path: Path) -> int:
@@ -37,17 +41,28 @@ def checkpoint(
     frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     if moved < frames:
         return Checkpoint.BUSY
-    limit = 0 if short_of_room else LOG_LIMIT
-    if log_bytes(path) <= limit:
+    shrinks = log_bytes(path) > (0 if short_of_room else 2 * LOG_LIMIT)
+    if not shrinks and frames * connection.pragma("page_size") <= LOG_LIMIT:
         return Checkpoint.OK
+    for _ in range(_PASSES):
+        before = frames
+        frames, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if moved < frames:
+            return Checkpoint.BUSY
+        if frames < before and not shrinks:  # a writer has found nothing in it any more, and has begun it anew himself
+            return Checkpoint.OK
+        if frames - before < _FEW:
+            break
     with turns or nullcontext():
-        return _begin_log_anew(connection)
+        return _begin_log_anew(
+            connection, apsw.SQLITE_CHECKPOINT_TRUNCATE if shrinks else apsw.SQLITE_CHECKPOINT_RESTART
+        )
 
 
-def _begin_log_anew(connection: apsw.Connection) -> Checkpoint:
+def _begin_log_anew(connection: apsw.Connection, mode: int) -> Checkpoint:
     connection.set_busy_timeout(_RENEWAL_MS)
     try:
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        connection.wal_checkpoint(mode=mode)
     except apsw.BusyError:
         return Checkpoint.BUSY
     finally:

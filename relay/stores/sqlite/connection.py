@@ -10,6 +10,7 @@ import apsw
 from relay.errors import StartError, StoreUnavailable, StoreUnusable
 from relay.records import Schema
 from relay.stores.migrations import migrations
+from relay.stores.sqlite import marks
 
 APPLICATION_ID = 0x44797465
 """`Dyte` in ASCII, in the file's header: tells our files from others."""
@@ -116,7 +117,7 @@ def connect(path: Path | str, *, vfs: str | None = None, exclusive: bool = False
     connection.pragma("synchronous", "full")  # NORMAL loses acknowledged commits at a power cut
     connection.pragma("foreign_keys", 1)
     connection.pragma("wal_autocheckpoint", 0)  # a timer does it; otherwise the unlucky committer waits for it
-    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    connection.pragma("journal_size_limit", 128 * 1024 * 1024)  # not by whoever commits (checkpoints.LOG_LIMIT)
     connection.pragma("cache_size", -32 * 1024)
     connection.pragma("temp_store", "memory")  # a statement over many rows keeps a way back, else in a file of its own
     return connection
@@ -191,6 +192,7 @@ def _check_content(connection: apsw.Connection, path: Path) -> None:
 
 def _migrate(connection: apsw.Connection) -> None:
     """Apply what is missing, each step in one transaction with its number: a crash leaves it done or not begun."""
+    marks.register(connection)
     for step in migrations("sqlite"):
         with_number = f"{step.sql}\nPRAGMA user_version = {step.number};\nPRAGMA application_id = {APPLICATION_ID};"
         connection.execute("BEGIN IMMEDIATE")

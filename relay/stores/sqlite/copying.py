@@ -12,6 +12,7 @@ import apsw
 
 from relay.errors import StartError, StoreUnusable
 from relay.stores.rows import Row
+from relay.stores.sqlite import marks
 from relay.stores.sqlite.connection import APPLICATION_ID, UNFINISHED_ID, classify, open_file, open_to_look
 from relay.stores.sqlite.presence import Presence
 from relay.stores.tables import TABLES, Batch, count, in_use, named, select
@@ -165,6 +166,8 @@ def _begun(path: Path) -> apsw.Connection:
 
 def _put(connection: apsw.Connection, table: str, rows: Sequence[Row]) -> None:
     columns = TABLES[table]
+    if table == "mark":
+        columns, rows = (*columns, "uuid_key", "body_key"), [(*row, *marks.keys_of(row[:4])) for row in rows]
     sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
     connection.execute("BEGIN")
     try:
@@ -177,6 +180,8 @@ def _put(connection: apsw.Connection, table: str, rows: Sequence[Row]) -> None:
 
 
 def _finish(connection: apsw.Connection) -> None:
+    with connection:
+        marks.file_all(connection)
     connection.pragma("synchronous", "full")
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.pragma("application_id", APPLICATION_ID)

@@ -8,41 +8,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from functools import cache
 from itertools import chain
-from typing import TypeAlias
 
 import apsw
 
 from relay.model import Acceptance, Admission, DuplicateKind, Event, EventState
 from relay.stores.rows import Row, headers_text, to_micros
+from relay.stores.sqlite import marks
 
 _LARGEST_CHUNK = 64
 _EVEN = 8
 """Chunks are as many rows as this at most, or a multiple of it."""
-_Identity: TypeAlias = tuple[str, str, str, bytes]
-"""Source, webhook id, uuid and hash of the body: a mark."""
 
-_MARK = """
-INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING RETURNING 1"""
-_MARKED = "SELECT event_id FROM mark WHERE source = ? AND webhook_id = ? AND uuid = ? AND body_hash = ?"
-_OTHER_BODY = "SELECT 1 FROM mark WHERE source = ? AND webhook_id = ? AND uuid = ? AND body_hash <> ? LIMIT 1"
-# Without ORDER BY: with it, SQLite compiles the statement anew each time that other values are bound to it (STAT4),
-# which costs more than all the rest of accepting.
-_SAME_BODY = """
-SELECT seen_at, event_id FROM mark WHERE body_hash = ? AND seen_at >= ? AND source = ? AND webhook_id = ?"""
 # Over any number of rows of values:
-_SEEN = """
-SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark
- WHERE source = given.column1 AND webhook_id = given.column2 AND uuid = given.column3 LIMIT 1"""
-_SEEN_BODY = "SELECT 1 FROM (VALUES {rows}) AS given CROSS JOIN mark WHERE body_hash = given.column1 LIMIT 1"
+_KNOWN = tuple(
+    f"SELECT 1 FROM (VALUES {{rows}}) AS given CROSS JOIN {keys} k"  # noqa: S608 - words of ours
+    " WHERE k.key = given.column1 AND k.detail >= given.column2 LIMIT 1"
+    for keys in marks.KEYS
+)
 _EVENTS = """
 INSERT INTO event (id, source, type, state, detail, received_at, webhook_id, uuid, meeting, session, organization,
                    stream, defect, headers, body)
 VALUES {rows}"""
-_MARKS = "INSERT INTO mark (source, webhook_id, uuid, body_hash, event_id, seen_at) VALUES {rows}"
+_MARKS = """
+INSERT INTO mark (source, webhook_id, uuid, body_hash, uuid_key, body_key, event_id, seen_at) VALUES {rows}"""
 _DELIVERIES = """
 INSERT INTO delivery (event, route, sink, order_key, state, due_at, config) VALUES {rows}"""
 _BUSY = """
@@ -52,58 +42,65 @@ SELECT column1, column2 FROM (VALUES {rows}) AS given
 
 
 def accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
-    """Write admissions, but those whose events are duplicates."""
+    """Write admissions, but those whose events are duplicates. What was seen is looked at and written in the same
+    transaction, in which nobody else writes: no index forbids a mark that is there."""
     identities = [_identity(admission.event) for admission in admissions]
-    if len(admissions) > 1 and _new(connection, admissions, identities):
-        _insert_marks(connection, admissions, identities)
+    if _new(connection, admissions, identities):
+        firsts = [_first(admission.event) for admission in admissions]
+        _insert_marks(connection, identities, firsts)
         _insert(connection, admissions)
         return [Acceptance(event_id=admission.event.id) for admission in admissions]
     return [_accept(connection, *each) for each in zip(admissions, identities, strict=True)]
 
 
-def _identity(event: Event) -> _Identity:
+def _identity(event: Event) -> marks.Identity:
     """What a retry has in common with it. Without a uuid it is this event alone, and only the body can tell a retry."""
     body_hash = hashlib.sha256(event.body).digest()
     return event.source, event.webhook_id or "", event.uuid or f"event:{event.id}", body_hash
 
 
-def _accept(connection: apsw.Connection, admission: Admission, identity: _Identity) -> Acceptance:
-    event, body_hash = admission.event, identity[-1]
-    seen_at = to_micros(event.received_at)
-    repeated = _repeated_body(connection, event, body_hash, admission.replay_window)
-    # A repeat's mark bears the time of the first, so that the window ends when it ends, however often it is repeated.
-    marked = connection.execute(_MARK, (*identity, *(repeated or (event.id, seen_at)))).get
-    if marked is None:
-        first = connection.execute(_MARKED, identity).get
+def _first(event: Event) -> Row:
+    """What the mark of an event says that is none's repeat: its id and when it was seen."""
+    return event.id, to_micros(event.received_at)
+
+
+def _accept(connection: apsw.Connection, admission: Admission, identity: marks.Identity) -> Acceptance:
+    event = admission.event
+    if (first := marks.same(connection, identity)) is not None:
         return Acceptance(event_id=first, duplicate=DuplicateKind.UUID)
+    since = _since(admission)
+    repeated = None if since is None else marks.same_body(connection, identity, since=since)
     if repeated is not None:
-        return Acceptance(event_id=repeated[0], duplicate=DuplicateKind.BODY)
-    conflict = event.uuid is not None and connection.execute(_OTHER_BODY, identity).get is not None
+        # Its mark bears the time of the first, so that the window ends when it ends, however often it is repeated.
+        seen_at, event_id = repeated
+        _insert_marks(connection, [identity], [(event_id, seen_at)])
+        return Acceptance(event_id=event_id, duplicate=DuplicateKind.BODY)
+    conflict = event.uuid is not None and marks.other_body(connection, identity)
+    _insert_marks(connection, [identity], [_first(event)])
     _insert(connection, [admission])
     return Acceptance(event_id=event.id, conflict=conflict)
 
 
-def _repeated_body(connection: apsw.Connection, event: Event, body_hash: bytes, window: timedelta) -> Row | None:
-    """The event that this one repeats under another uuid, inside the window: its id and when it was seen."""
-    if not window:
-        return None
-    since = to_micros(event.received_at - window)
-    found = connection.execute(_SAME_BODY, (body_hash, since, event.source, event.webhook_id or "")).fetchall()
-    if not found:
-        return None
-    seen_at, event_id = min(found)
-    return event_id, seen_at
+def _since(admission: Admission) -> int | None:
+    """From when on the same body is a repeat."""
+    return to_micros(admission.event.received_at - admission.replay_window) if admission.replay_window else None
 
 
-def _new(connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]) -> bool:
+def _new(connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[marks.Identity]) -> bool:
     """Whether surely none of these was seen before, neither in the store nor among themselves."""
-    senders = [identity[:3] for identity in identities]
-    watched = [(mark[3],) for mark, each in zip(identities, admissions, strict=True) if each.replay_window]
+    senders = {identity[:3] for identity in identities}
     # A body that may not repeat is compared with all: also with one that may.
-    bodies = [mark[3] for mark in identities]
-    if len(set(senders)) < len(senders) or (watched and len(set(bodies)) < len(bodies)):
+    bodies = {identity[3] for identity in identities}
+    watched = any(admission.replay_window for admission in admissions)
+    if len(senders) < len(identities) or (watched and len(bodies) < len(identities)):
         return False
-    return not any(_ask(connection, _SEEN, senders)) and not any(_ask(connection, _SEEN_BODY, watched))
+    wanted: list[marks.Key] = []
+    for admission, identity in zip(admissions, identities, strict=True):
+        by_uuid, by_body = marks.keys_of(identity)
+        wanted.append((by_uuid, marks.LEAST))
+        if (since := _since(admission)) is not None:
+            wanted.append((by_body, since))
+    return not any(row for known in _KNOWN for row in _ask(connection, known, wanted))
 
 
 def _insert(connection: apsw.Connection, admissions: Sequence[Admission]) -> None:
@@ -138,13 +135,8 @@ def _event_row(admission: Admission) -> Row:
     )
 
 
-def _insert_marks(
-    connection: apsw.Connection, admissions: Sequence[Admission], identities: Sequence[_Identity]
-) -> None:
-    rows = [
-        (*identity, admission.event.id, to_micros(admission.event.received_at))
-        for admission, identity in zip(admissions, identities, strict=True)
-    ]
+def _insert_marks(connection: apsw.Connection, identities: Sequence[marks.Identity], events: Sequence[Row]) -> None:
+    rows = [(*each, *marks.keys_of(each), *event) for each, event in zip(identities, events, strict=True)]
     _write(connection, _MARKS, rows)
 
 

@@ -15,18 +15,13 @@ from relay.stores.rows import (
     attempt_record,
     delivery_record,
     event_record,
-    from_micros,
+    tally_record,
 )
+from relay.stores.sqlite import marks
 from relay.stores.sqlite.selection import delivery_conditions, event_conditions, where
-from relay.stores.sqlite.sinks import waiting
+from relay.stores.sqlite.switchboard import waiting
 
 _EVENT = f"SELECT {EVENT_COLUMNS}, e.state, e.detail FROM event e"  # noqa: S608 - a constant of ours
-# Each a step down the index; compared as pairs, it would walk over all marks of the first.
-_NEXT_REGISTRATION = """
-SELECT * FROM (SELECT source, webhook_id FROM mark WHERE source = ?1 AND webhook_id > ?2 ORDER BY webhook_id LIMIT 1)
-UNION ALL
-SELECT * FROM (SELECT source, webhook_id FROM mark WHERE source > ?1 ORDER BY source, webhook_id LIMIT 1) LIMIT 1"""
-_OF_UUID = "SELECT event_id FROM mark WHERE source = ? AND webhook_id = ? AND uuid = ?"
 _ATTEMPTS = "SELECT attempt, at, reason, detail FROM failure WHERE delivery = ? ORDER BY attempt"
 # The first of the queue in which a delivery waits for its turn; replays have a queue of their own, and an index.
 _QUEUE = "SELECT sink, order_key, replay > 0 FROM delivery WHERE id = ? AND state = 'pending' AND due_at IS NULL"
@@ -54,8 +49,7 @@ DELETE FROM event WHERE seq = ?1
    AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = ?1 AND (d.state = 'pending' OR d.settled_at >= ?2))"""
 _OLD_MARK = "SELECT EXISTS (SELECT 1 FROM mark WHERE seen_at < ?)"
 _PURGE_MARKS = """
-DELETE FROM mark WHERE (source, webhook_id, uuid, body_hash) IN (
-    SELECT source, webhook_id, uuid, body_hash FROM mark WHERE seen_at < ? ORDER BY seen_at LIMIT ?)"""
+DELETE FROM mark WHERE id IN (SELECT id FROM mark WHERE seen_at < ? ORDER BY seen_at LIMIT ?)"""
 _MARKS_PER_EVENT = 4  # more than there are, so that no marks pile up; retries of the sender leave at most a few
 _PURGED_BYTES = 4 * 1024 * 1024
 """About so much of bodies is forgotten in one commit, so that large ones keep no answer waiting either."""
@@ -64,11 +58,11 @@ _PURGED_BYTES = 4 * 1024 * 1024
 def events(
     connection: apsw.Connection,
     *,
-    type_glob: str | None,
-    meeting: str | None,
-    source: str | None,
-    state: EventState | None,
-    limit: int,
+    type_glob: str | None = None,
+    meeting: str | None = None,
+    source: str | None = None,
+    state: EventState | None = None,
+    limit: int = 50,
 ) -> Sequence[EventRecord]:
     """The newest events that fit."""
     clause, arguments = where(
@@ -97,24 +91,21 @@ def event(connection: apsw.Connection, event_id: str) -> EventRecord | None:
 def _marked(connection: apsw.Connection, uuid: str) -> tuple[str, ...]:
     """The event that bears the mark of this uuid, if there is exactly one.
 
-    Marks are sorted by source and webhook id first, of which there are few; an index on uuids alone would cost every
-    accept, for what people ask now and then. A repeat under another uuid has a mark too, and is found by it.
+    An index on the uuids of events would cost every accept, for what people ask now and then. A repeat under another
+    uuid has a mark too, and is found by it.
     """
-    found: set[str] = set()
-    pair: Row | None = ("", "")
-    while (pair := connection.execute(_NEXT_REGISTRATION, pair).fetchone()) is not None:
-        found.update(row[0] for row in connection.execute(_OF_UUID, (*pair, uuid)))
+    found = marks.events_of(connection, uuid)
     return tuple(found) if len(found) == 1 else ()
 
 
 def deliveries(
     connection: apsw.Connection,
     *,
-    event_id: str | None,
-    sink: str | None,
-    state: DeliveryState | None,
-    meeting: str | None,
-    limit: int,
+    event_id: str | None = None,
+    sink: str | None = None,
+    state: DeliveryState | None = None,
+    meeting: str | None = None,
+    limit: int = 50,
 ) -> Sequence[DeliveryRecord]:
     """The newest deliveries that fit, each with its failed attempts."""
     clause, arguments = where(
@@ -152,21 +143,11 @@ def tally(connection: apsw.Connection, selection: Selection) -> Sequence[Tally]:
     """How many deliveries are meant, by sink, route and state."""
     clause, arguments = where(delivery_conditions(selection))
     sql = f"{_TALLY}{clause} GROUP BY d.sink, d.route, d.state ORDER BY d.sink, d.route, d.state"
-    return [
-        Tally(
-            sink=sink,
-            route=route,
-            state=DeliveryState(state),
-            count=count,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
-        for sink, route, state, count, oldest, newest in connection.execute(sql, arguments)
-    ]
+    return [tally_record(row) for row in connection.execute(sql, arguments)]
 
 
 def selected(
-    connection: apsw.Connection, selection: Selection, *, after: int, limit: int
+    connection: apsw.Connection, selection: Selection, *, after: int = 0, limit: int
 ) -> Step[Sequence[EventRecord]]:
     """The next `limit` of the events that are meant, in the order of acceptance."""
     clause, arguments = where(event_conditions(selection) | {"e.seq > ?": after})

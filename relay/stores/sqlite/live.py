@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 
 from relay.model import Selection
 from relay.records import Arrival, DeliveryRecord, Step
 from relay.stores.rows import DELIVERY_COLUMNS, EVENT_COLUMNS, Row, delivery_record, event_record, to_micros
-from relay.stores.sqlite.connection import classify, open_to_look
+from relay.stores.sqlite.connection import open_to_look
 from relay.stores.sqlite.ledger import attempts
 from relay.stores.sqlite.queues import QUEUES, sinks_of
+from relay.stores.sqlite.reading import Reader
 from relay.stores.sqlite.selection import event_conditions, where
-
-T = TypeVar("T")
 
 END = "SELECT coalesce(max(seq), 0) FROM event"
 SINCE = "SELECT seq - 1 FROM event WHERE received_at >= ? ORDER BY received_at, seq LIMIT 1"
@@ -50,8 +47,7 @@ class SqliteLive:
     """A `Live` over the file of a `SqliteStore`."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._reader = ThreadPoolExecutor(1, "store-live")
+        self._reading = Reader(connection, thread="store-live")
 
     @classmethod
     async def open(cls, path: Path) -> SqliteLive:
@@ -60,30 +56,23 @@ class SqliteLive:
 
     async def place(self, since: datetime | None = None) -> int:
         """See `Live.place`."""
-        return await self._read(partial(place, since=since))
+        return await self._reading.run(partial(place, since=since))
 
     async def arrived(self, selection: Selection, *, after: int, limit: int) -> Step[Sequence[Arrival]]:
         """See `Live.arrived`."""
-        return await self._read(partial(arrived, selection=selection, after=after, limit=limit))
+        return await self._reading.run(partial(arrived, selection=selection, after=after, limit=limit))
 
     async def waiting(self, selection: Selection, *, limit: int) -> Mapping[int, int]:
         """See `Live.waiting`."""
-        return await self._read(partial(waiting, selection=selection, limit=limit))
+        return await self._reading.run(partial(waiting, selection=selection, limit=limit))
 
     async def moved(self, ended: Mapping[int, int]) -> Sequence[DeliveryRecord]:
         """See `Live.moved`."""
-        return await self._read(partial(moved, ended=ended)) if ended else ()
+        return await self._reading.run(partial(moved, ended=ended)) if ended else ()
 
     async def close(self) -> None:
         """See `Live.close`."""
-        await asyncio.to_thread(self._reader.shutdown)
-        self._connection.close()
-
-    async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._connection)
-        except apsw.Error as error:
-            raise classify(error) from error
+        await self._reading.close()
 
 
 def place(connection: apsw.Connection, *, since: datetime | None) -> int:

@@ -1,24 +1,32 @@
-"""What a store does by itself, beside its answers: move its log, and look how much room there is."""
+"""What a store does by itself, beside its answers: file marks, move its log, and look how much room there is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeVar
 
 import apsw
 
 from relay.errors import StoreUnavailable
 from relay.records import Checkpoint
+from relay.stores.sqlite import marks
 from relay.stores.sqlite.checkpoints import checkpoint, log_bytes
 from relay.stores.sqlite.room import Room, probe
 from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.writer import Writer
 
-Read: TypeAlias = Callable[[Callable[[apsw.Connection], Checkpoint]], Awaitable[Checkpoint]]
-"""Does something on the connection that reads, in its thread."""
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """Does something on the connection that reads, in its thread."""
+
+    def __call__(self, query: Callable[[apsw.Connection], T], /) -> Awaitable[T]: ...
+
 
 _CHECKPOINT_EVERY = 1.0
 _MEASURE_EVERY = 0.5
@@ -37,7 +45,7 @@ class Upkeep:
         moves_log: bool = True,
         turns: Turns | None = None,
     ) -> None:
-        """Without `moves_log` another process moves it, and here it is looked at only."""
+        """Without `moves_log` another process moves it and files marks, and here it is looked at only."""
         self.log_bytes = log_bytes(path)
         self.listeners: list[Callable[[Checkpoint], None]] = []
         self._path = path
@@ -46,6 +54,7 @@ class Upkeep:
         self._writer = writer
         self._moves_log = moves_log
         self._turns = turns
+        self._filed_up_to = marks.LEAST
         self._tasks = [
             asyncio.create_task(self._checkpoint_regularly(), name="store-checkpoints"),
             asyncio.create_task(self._measure_regularly(), name="store-room"),
@@ -70,6 +79,9 @@ class Upkeep:
     async def _checkpoint_regularly(self) -> None:
         while True:
             await asyncio.sleep(_CHECKPOINT_EVERY)
+            if self._moves_log:
+                with suppress(StoreUnavailable):  # they are found where they are, and filed later
+                    await self._file_marks()
             try:
                 ended = await self._read(self.checkpoint)
             except StoreUnavailable as error:  # busy or full: the log grows until the next turn succeeds
@@ -80,6 +92,13 @@ class Upkeep:
                 ended = Checkpoint.FAILED
             for listener in self.listeners if self._moves_log else ():
                 listener(ended)
+
+    async def _file_marks(self) -> None:
+        """What gathers at the front goes on in the order of keys, round and round."""
+        for _ in range(await self._read(marks.excess)):
+            self._filed_up_to = await self._writer.submit(
+                partial(marks.file, start=self._filed_up_to, limit=marks.PIECE)
+            )
 
     async def _measure_regularly(self) -> None:
         """Look how much room there is, and where a commit found none, whether that is over."""

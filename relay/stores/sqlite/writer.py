@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import apsw
 
@@ -25,6 +25,7 @@ from relay.stores.sqlite.connection import classify
 from relay.stores.sqlite.turns import Turns
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Together: TypeAlias = Callable[[apsw.Connection, Sequence[Any]], Sequence[Any]]
 Outcome: TypeAlias = Any  # of whatever type the work returns; `submit` gives the caller the right one back
 
@@ -241,6 +242,22 @@ class Writer:
         for work in group:
             if not work.future.done():
                 work.future.set_exception(error)
+
+
+class _Writes(Protocol):
+    _writer: Writer
+
+
+def writes(
+    run: Callable[Concatenate[apsw.Connection, P], T],
+) -> Callable[Concatenate[_Writes, P], Coroutine[Any, Any, T]]:
+    """A method that is this and nothing else, in the next transaction, with the same arguments."""
+
+    @wraps(run)
+    async def method(self: _Writes, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._writer.submit(lambda connection: run(connection, *args, **kwargs))
+
+    return method
 
 
 def _do(connection: apsw.Connection, group: Sequence[Work[Any]]) -> list[Outcome]:

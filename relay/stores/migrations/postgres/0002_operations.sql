@@ -58,14 +58,27 @@ BEGIN
                AND m.source = given.source AND m.webhook_id = given.mark_webhook_id AND m.uuid = given.mark_uuid
                AND m.body_hash = given.body_hash
              LIMIT 1) AS mark ON true
+    ), hours AS MATERIALIZED (
+        -- Those for which there are marks: one step down the index for each.
+        WITH RECURSIVE hour (number) AS (
+            SELECT (SELECT min(m.seen_at / 3600000000) FROM relay.mark m WHERE m.seen_at / 3600000000 >= first.number)
+              FROM (SELECT min((given.received_at - given.repeats_within) / 3600000000) AS number
+                      FROM given WHERE given.repeats_within > 0) AS first
+            UNION ALL
+            SELECT (SELECT min(m.seen_at / 3600000000) FROM relay.mark m WHERE m.seen_at / 3600000000 > hour.number)
+              FROM hour WHERE hour.number IS NOT NULL)
+        SELECT number FROM hour
     ), repeated AS MATERIALIZED (
         SELECT given.place, mark.event_id, mark.seen_at FROM given CROSS JOIN LATERAL (
-            -- Only by time: repeats, of which there may be very many, bear the time of the first.
-            SELECT m.event_id, m.seen_at FROM relay.mark m
-             WHERE hashtextextended(encode(m.body_hash, 'hex'), 0) = hashtextextended(encode(given.body_hash, 'hex'), 0)
-               AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
-               AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
-             ORDER BY m.seen_at LIMIT 1) AS mark
+            SELECT found.event_id, found.seen_at FROM hours CROSS JOIN LATERAL (
+                -- Only by time: repeats, of which there may be very many, bear the time of the first.
+                SELECT m.event_id, m.seen_at FROM relay.mark m
+                 WHERE m.seen_at / 3600000000 = hours.number
+                   AND hashtextextended(encode(m.body_hash, 'hex'), 0) = hashtextextended(encode(given.body_hash, 'hex'), 0)
+                   AND m.body_hash = given.body_hash AND m.seen_at >= given.received_at - given.repeats_within
+                   AND m.source = given.source AND m.webhook_id = given.mark_webhook_id
+                 ORDER BY m.seen_at LIMIT 1) AS found
+             ORDER BY hours.number LIMIT 1) AS mark
          WHERE given.repeats_within > 0
     ), duplicates AS MATERIALIZED (
         SELECT seen.place FROM seen WHERE seen.same
@@ -176,6 +189,20 @@ BEGIN
 END
 $$;
 
+-- When the next delivery of sink $1 comes due. In order and not as a minimum, which may be made of all that wait.
+CREATE FUNCTION relay.next_due(TEXT) RETURNS BIGINT LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN least(
+        (SELECT d.due_at FROM relay.delivery d
+          WHERE d.sink = $1 AND d.state = 'pending' AND d.replay = 0 AND d.due_at IS NOT NULL
+          ORDER BY d.due_at, d.id LIMIT 1),
+        (SELECT d.due_at FROM relay.delivery d
+          WHERE d.sink = $1 AND d.state = 'pending' AND d.replay > 0 AND d.due_at IS NOT NULL
+          ORDER BY d.due_at, d.id LIMIT 1));
+END
+$$;
+
 -- Record verdicts: numbers, attempts, states, when a pending one comes due again, tries, receipts, reasons, details, and
 -- whether the failure is kept; at $10. Numbers ascend, each once. Yields those that were recorded (of the others somebody
 -- else has the lease), and since when the oldest is due that has come due by it.
@@ -183,7 +210,7 @@ CREATE FUNCTION relay.settle(
     BIGINT[], INTEGER[], TEXT[], BIGINT[], INTEGER[], TEXT[], TEXT[], TEXT[], BOOLEAN[], BIGINT,
     OUT recorded BIGINT[], OUT woken BIGINT
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     ordered BIGINT[];
@@ -369,7 +396,8 @@ END
 $$;
 
 -- Whether a replay of this queue is on its way.
-CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION relay.replays_wait(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM relay.delivery d
@@ -417,12 +445,16 @@ BEGIN
     PERFORM pg_advisory_xact_lock(1148810241, hash) FROM (
         SELECT hashtext(key) AS hash FROM unnest($4) AS key WHERE key IS NOT NULL
         UNION
-        SELECT hashtext(d.order_key) FROM relay.event e JOIN relay.delivery d ON d.event = e.seq
-         WHERE e.id = ANY($1) AND d.order_key IS NOT NULL
+        SELECT hashtext(d.order_key) FROM relay.delivery d
+         WHERE d.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1))) AND d.order_key IS NOT NULL
         ORDER BY 1) AS wanted;
-    PERFORM 1 FROM relay.event e WHERE e.id = ANY($1) ORDER BY e.seq FOR UPDATE;
+    -- Looked up and put in order by two steps: a server that knows of few would walk over all, as they are in order.
+    PERFORM 1 FROM relay.event e
+      WHERE e.seq = ANY(ARRAY(SELECT of.seq FROM relay.event of WHERE of.id = ANY($1))) ORDER BY e.seq FOR UPDATE;
     PERFORM 1 FROM relay.delivery d
-      WHERE d.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1))) ORDER BY d.id FOR UPDATE;
+      WHERE d.id = ANY(ARRAY(SELECT of.id FROM relay.delivery of
+                              WHERE of.event = ANY(ARRAY(SELECT e.seq FROM relay.event e WHERE e.id = ANY($1)))))
+      ORDER BY d.id FOR UPDATE;
     FOR place IN 1 .. cardinality($1) LOOP
         sequence := (SELECT e.seq FROM relay.event e WHERE e.id = $1[place]);
         CONTINUE WHEN sequence IS NULL;

@@ -1,8 +1,8 @@
-"""The contracts between the parts, each written from the side of the one who calls."""
+"""The store, as each of those sees it who use it; and all of it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -20,9 +20,7 @@ from relay.model import (
     Target,
     Wish,
 )
-from relay.preview import Look, Preview
 from relay.records import (
-    Arrival,
     Backlog,
     Checkpoint,
     DeliveryRecord,
@@ -34,95 +32,6 @@ from relay.records import (
     Step,
     Tally,
 )
-
-
-class Clock(Protocol):
-    """What time it is."""
-
-    def now(self) -> datetime:
-        """Aware, in UTC: what people and receivers are told. May jump; durations are measured by the event loop."""
-
-    def steady(self) -> datetime:
-        """What due times and leases go by: never back within a process, and never behind `now`. It jumps forward. Once
-        it was corrected it goes by the store's clock instead, whatever `now` does."""
-
-    def stamp(self) -> datetime:
-        """The moment to write down for what happens now: `now`, but never ahead of `steady`, so that no node has to
-        wait until it comes due."""
-
-    def correct(self, by: timedelta) -> None:
-        """The store's clock, which all nodes go by, is so far ahead of `steady`: go by that one from now on."""
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether it jumped, goes by the store's clock, and was not compared with that since: the machine may have
-        slept, and everything that was leased may be somebody else's."""
-
-    def age(self, since: datetime) -> timedelta:
-        """How much time has passed since that moment; what the clock has skipped, as far as is known, has not."""
-
-    def ago(self, age: timedelta) -> datetime:
-        """The moment that has this age."""
-
-    def on_jump(self, listener: Callable[[timedelta], None]) -> None:
-        """Call the listener with how far the clock jumped, each time that it is found to."""
-
-
-class Sink(Protocol):
-    """A destination. Its constructor does no I/O; it connects on first use."""
-
-    async def deliver(self, delivery: Delivery) -> str:
-        """Hand over one delivery and return a receipt: a short text that helps to find it at the other end.
-
-        Returning means that the destination has taken it. May be called many times at once, again for the same
-        delivery, and may be cancelled at any await (time-out, shutdown).
-
-        Raises:
-            Unavailable: maybe later.
-            Rejected: never this event.
-            Misconfigured: no event, until somebody mends the sink.
-        """
-
-    async def close(self) -> None:
-        """Let go of everything within a few seconds, also when the destination is dead. May be called twice."""
-
-
-class Previewed(Protocol):
-    """What can tell what it would send."""
-
-    def preview(self, delivery: Delivery, look: Look) -> Preview:
-        """What `deliver` would send, made by the same code and not sent. No I/O; needs no event loop.
-
-        Raises:
-            Rejected, Misconfigured: as `deliver` would, before it sent anything.
-        """
-
-
-class PreviewedSink(Sink, Previewed, Protocol):
-    """A sink as it is built: it delivers, and tells beforehand what."""
-
-
-class Signer(Protocol):
-    """A public key that can tell whether a signature is its owner's."""
-
-    def verify(self, body: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's over exactly these bytes. Never raises."""
-
-
-class Keys(Protocol):
-    """The public keys of one source."""
-
-    def current(self) -> Sequence[Signer]:
-        """The keys to try, newest first; empty while none is known. No I/O."""
-
-    def fresh(self) -> bool:
-        """Whether a signature that no key fits can be called wrong: pinned keys, or fetched a moment ago."""
-
-    async def refresh(self) -> bool:
-        """Ask the provider again, unless that was done less than a minute ago, and say whether the keys are fresh now.
-
-        Many callers share one fetch. Cancelling a caller does not cancel the fetch.
-        """
 
 
 class Intake(Protocol):
@@ -240,64 +149,6 @@ class Ledger(Protocol):
     async def selected(self, selection: Selection, *, after: int = 0, limit: int) -> Step[Sequence[EventRecord]]:
         """The events that are meant, in the order of acceptance, whether they have deliveries or not: what a selection
         says of deliveries (sink, route, state) does not matter here."""
-
-
-class Live(Protocol):
-    """A store as it changes, for those who look on. Each call is one short read, whatever the store holds, and none
-    keeps anybody who works on the store from anything."""
-
-    async def place(self, since: datetime | None = None) -> int:
-        """Where the ledger ends now; with a moment, where what was accepted then or later begins. What `arrived` goes
-        on from."""
-
-    async def arrived(self, selection: Selection, *, after: int, limit: int) -> Step[Sequence[Arrival]]:
-        """Of the next `limit` events behind a place those that are meant, in the order of acceptance. `next` is the
-        place to go on from; None: there are no more. What the selection says of states does not matter."""
-
-    async def waiting(self, selection: Selection, *, limit: int) -> Mapping[int, int]:
-        """Of the `limit` pending deliveries of each sink that come due first those that are meant: how many attempts
-        of each have ended, by its id."""
-
-    async def moved(self, ended: Mapping[int, int]) -> Sequence[DeliveryRecord]:
-        """Of these deliveries those that are settled, or of which more attempts have ended than that."""
-
-    async def close(self) -> None:
-        """Let go of the store."""
-
-
-class Origin(Protocol):
-    """A store that is copied, as it was when it was opened. Nobody may work on it meanwhile."""
-
-    async def counts(self) -> Mapping[str, int]:
-        """How much there is, by kind."""
-
-    def rows(self, table: str) -> AsyncIterator[Sequence[tuple[object, ...]]]:
-        """All rows of a table, in steps that fit into memory."""
-
-    async def check(self) -> None:
-        """Raises StoreUnusable if a relay works on it now."""
-
-    async def close(self) -> None:
-        """Let go of the store."""
-
-
-class Copy(Protocol):
-    """A store that another is copied into. No relay opens it before `finish`."""
-
-    async def begin(self) -> None:
-        """Start from nothing; what a copy that was not finished has left is thrown away."""
-
-    async def put(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Write these rows in one commit, with the numbers that they have."""
-
-    async def counts(self) -> Mapping[str, int]:
-        """How much there is, by kind."""
-
-    async def finish(self) -> None:
-        """Make it a store like any other, durably. Raises StoreUnusable if a relay works on it."""
-
-    async def close(self) -> None:
-        """Let go of the store."""
 
 
 class Operator(Protocol):
