@@ -317,3 +317,20 @@ async def test_a_word_of_a_later_version_ends_nothing(tmp_path: Path) -> None:
         assert claimed.event.defect is Defect.NOT_JSON
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("worker", [True, False])
+async def test_a_second_relay_on_one_file_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture, *, worker: bool
+) -> None:
+    """Nothing is lost by it, but each keeps rates and breakers by itself. Workers of one relay share them out."""
+    one = await SqliteStore.open(path)
+    other = await SqliteStore.open(path, moves_log=not worker)
+    try:
+        await one.recover(now=NOON)
+        assert "store.shared" not in caplog.messages
+        await other.recover(now=NOON)
+        assert caplog.messages.count("store.shared") == (0 if worker else 1)
+    finally:
+        await other.close()
+        await one.close()

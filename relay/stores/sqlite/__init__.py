@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -49,7 +50,13 @@ from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer
 
+log = logging.getLogger("relay")
+
 T = TypeVar("T")
+_SHARED = (
+    "another relay works on this file too, or one that was killed has not ended yet: each keeps rates and breakers by "
+    "itself; stop one, or let them share a PostgreSQL database"
+)
 
 
 def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
@@ -75,6 +82,7 @@ class SqliteStore:
         self._closed = False
         self._owner = owner or new_owner()
         self._presence: Presence | None = None
+        self._expects_others = not moves_log
         self._reading = reading
         self._reader = ThreadPoolExecutor(1, "store-reader")
         self._hints: dict[str, asyncio.Event] = {}
@@ -310,6 +318,8 @@ class SqliteStore:
             self._presence = await asyncio.to_thread(Presence, self._path)
         with self._presence.joining() as alone:
             if not alone:
+                if not self._expects_others:
+                    log.warning("store.shared", extra={"store": str(self._path), "detail": _SHARED})
                 return 0
             return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
 
