@@ -57,6 +57,17 @@ class Rules:
     """Hash of the configuration."""
 
 
+def _astray(request: web.BaseRequest) -> str:
+    """What to say of a request for a path that no source has: strangers ask for any, but only a sender signs. The path
+    stays out of the log: a part of it may be what nobody should guess."""
+    if request.method != "POST" or not any(f"{family}-signature" in request.headers for family in dyte.FAMILIES):
+        return ""
+    return (
+        "a signed webhook for a path where no source is, which its sender may not send again; compare the address that "
+        "is registered with relay.yaml: `relay webhooks list` shows it"
+    )
+
+
 async def _continue(request: web.BaseRequest) -> None:
     """Let a body come that waits to be asked for. Other expectations are ignored: a 417 would lose the event."""
     if request.version >= HttpVersion11 and request.headers.get("expect", "").lower() == "100-continue":
@@ -91,7 +102,7 @@ class Gateway:
         rules = self.rules
         source = rules.sources.get(request.path)
         if source is None:
-            answer = Answer(outcome=Outcome.NOT_FOUND)
+            answer = Answer(outcome=Outcome.NOT_FOUND, detail=_astray(request))
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
         elif overload := self._overload():

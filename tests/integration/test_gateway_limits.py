@@ -230,6 +230,19 @@ async def test_another_path_is_404_and_never_a_redirect(path: str) -> None:
     assert metrics['relay_requests_total{outcome="not_found",source="none"}'] == 1
 
 
+@pytest.mark.parametrize(("header", "told"), [("rtk-signature: eA==", 1), ("dyte-signature: eA==", 1), ("x: y", 0)])
+async def test_a_webhook_that_goes_astray_is_told(header: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """It is registered at another path, and lost. What strangers ask for is no news."""
+    async with gateway_running(ScriptedIntake()) as gateway:
+        lines = ["POST /webhooks/s3cret HTTP/1.1", "host: relay", "content-length: 0", header, "", ""]
+        answer, writer, _ = await raw(gateway, "\r\n".join(lines).encode())
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    refused = [record.__dict__ for record in caplog.records if record.message == "request.refused"]
+    assert [(each["source"], each["outcome"]) for each in refused] == [("none", "not_found")] * told
+    assert all("`relay webhooks list`" in each["detail"] and "s3cret" not in each["detail"] for each in refused)
+
+
 @pytest.mark.parametrize("path", ["/webhooks/dyte?x=1", "http://relay/webhooks/dyte"])
 async def test_a_query_or_an_absolute_form_changes_nothing(path: str) -> None:
     async with gateway_running(ScriptedIntake()) as gateway:
