@@ -73,6 +73,11 @@ class Watcher(Protocol):
         """Something came that is no HTTP."""
 
 
+_READ_AT_ONCE, _READ_AHEAD = 32 * 1024, 16 * 1024
+"""Bytes: what is taken from a socket in one go, and what is kept of a body for which nobody has asked yet. There may be
+thousands of connections, and whoever is behind them has signed nothing so far."""
+
+
 class Server(web.Server):
     """Hands each request to one function, within limits."""
 
@@ -92,6 +97,7 @@ class Server(web.Server):
             auto_decompress=False,  # the signature is over the bytes as they were sent
             keepalive_timeout=limits.idle_seconds,
             lingering_time=limits.linger_seconds,
+            read_bufsize=_READ_AHEAD,
         )
         self.name = name
         self.max_body = max_body
@@ -132,6 +138,8 @@ class Connection(RequestHandler):
         self._wire = cast("asyncio.Transport", transport)
         # Answers are small: any byte that the system does not take at once starts the clock.
         self._wire.set_write_buffer_limits(high=0)
+        if hasattr(transport, "max_size"):  # of asyncio's own loops: else 256 KiB at a time
+            transport.max_size = _READ_AT_ONCE
         super().connection_made(transport)
         if len(self._server.connections) > self._server.limits.connections:
             self._server.watcher.connection_refused()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from time import perf_counter
 
@@ -18,6 +18,7 @@ from relay import dyte
 from relay.deadlines import Deadlines
 from relay.errors import StoreUnavailable
 from relay.gateway.answers import Answer, Outcome
+from relay.gateway.bodies import Bodies
 from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.identity import new_event_id
 from relay.model import Admission, Event, value
@@ -86,6 +87,7 @@ class Gateway:
         self._telemetry = telemetry
         self._clock = clock
         self._inflight = 0
+        self._bodies = Bodies(options.max_body)
         self._idle = asyncio.Event()
         self._idle.set()
         self._hard_end, self._commit_time = Deadlines(HARD_END), Deadlines(COMMIT_TIME)
@@ -150,6 +152,15 @@ class Gateway:
             signatures = dyte.read_signatures(headers.items())
         except dyte.MalformedSignature as error:
             return Answer(outcome=Outcome.UNSIGNED, detail=str(error))
+        with self._bodies.room_for(request) as there_is_room:
+            if there_is_room:
+                return await self._take_in(request, source, rules, signatures)
+        detail = "too many large bodies are coming in at the same time"
+        return Answer(outcome=Outcome.OVERLOADED, detail=detail, close=True)
+
+    async def _take_in(
+        self, request: web.BaseRequest, source: Source, rules: Rules, signatures: Sequence[dyte.Signature]
+    ) -> Answer:
         body = await self._read(request)
         if isinstance(body, Answer):
             return body
@@ -165,7 +176,7 @@ class Gateway:
             source=source.name,
             body=body,
             signature=signature,
-            headers=[(name, headers[name]) for name in dyte.KEPT_HEADERS if name in headers],
+            headers=[(name, request.headers[name]) for name in dyte.KEPT_HEADERS if name in request.headers],
             received_at=now,
         )
         return await self._accept(self._admission(event, source, rules))

@@ -13,10 +13,11 @@ import orjson
 import pytest
 
 from relay.gateway.options import GatewayOptions
+from relay.server import Connection
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, ScriptedKeys, gateway_running
 from tests.fakes.http import WAIT, FakeHttp, Hang
 from tests.fakes.keys import key_pair
-from tests.running import payload, relay_running, signed
+from tests.running import payload, relay_running, signed, until
 
 BODY = orjson.dumps(payload())
 SMALL = GatewayOptions(max_body=1000)
@@ -182,6 +183,73 @@ async def test_too_many_in_flight_is_503_and_the_others_are_answered(caplog: pyt
     assert metrics['relay_requests_total{outcome="overloaded",source="dyte"}'] == 1
     assert metrics["relay_inflight"] == 0
     assert _refusal(caplog) == "1 requests are at work, as many as gateway.max_inflight lets in"
+
+
+async def _at_work(gateway: GatewayServer, count: int) -> None:
+    async def are() -> bool:
+        return gateway.metrics()["relay_inflight"] == count
+
+    await until(are, f"{count} requests at work")
+
+
+async def test_large_bodies_together_have_a_bound_and_small_ones_do_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends them has signed nothing yet."""
+    size = 20_000
+    monkeypatch.setattr("relay.gateway.bodies.MOST", 2 * size + 100)
+    intake = ScriptedIntake()
+    async with gateway_running(intake) as gateway:
+        begun = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+        for _, writer in begun:
+            writer.write(head(f"content-length: {size}") + b"x")
+        await _at_work(gateway, 2)
+        large = orjson.dumps({"event": "meeting.started", "filling": "x" * size})
+        refused, small = await gateway.post(large), await gateway.post(BODY)
+        begun[0][1].close()
+        await _at_work(gateway, 1)
+        taken = await gateway.post(large)
+        begun[1][1].close()
+    assert (refused.status, refused.json["status"], refused.headers["retry-after"]) == (503, "overloaded", "2")
+    assert (small.status, taken.status) == (200, 200)
+    said = [record.__dict__["detail"] for record in caplog.records if record.message == "request.refused"]
+    assert said[0] == "too many large bodies are coming in at the same time"
+
+
+async def test_a_body_of_unknown_length_counts_as_the_largest_and_one_alone_always_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.gateway.bodies.MOST", 1)
+    chunk = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n\r\n"
+    request = head("transfer-encoding: chunked")
+    async with gateway_running(ScriptedIntake()) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request)
+        await _at_work(gateway, 1)
+        second, others, _ = await raw(gateway, request)
+        whole, another, _ = await raw(gateway, request + chunk)  # it is here already
+        writer.write(chunk)
+        first = await reader.readuntil(b"\r\n\r\n")
+        for each in (writer, others, another):
+            each.close()
+    assert [answer.split()[1] for answer in (first, second, whole)] == [b"200", b"503", b"200"]
+
+
+async def test_a_connection_takes_in_little_for_which_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    take = Connection.data_received
+
+    def counted(self: Connection, data: bytes) -> None:
+        pieces.append(len(data))
+        take(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", counted)
+    intake = ScriptedIntake()
+    large = orjson.dumps({"event": "meeting.started", "filling": "x" * 500_000})
+    async with gateway_running(intake) as gateway:
+        assert (await gateway.post(large)).status == 200
+    assert sum(pieces) > len(large)
+    assert max(pieces) <= 32 * 1024
 
 
 async def test_the_answer_waits_for_no_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
