@@ -196,7 +196,8 @@ _MENDS: Mapping[type[BaseException], str] = {
     ),
     exceptions.InvalidCatalogNameError: "create it: `createdb --encoding=UTF8 NAME`, or name another",
     exceptions.InsufficientPrivilegeError: (
-        "let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run `relay migrate` as one who may"
+        "let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run `relay migrate` as one who may, "
+        "and grant this one what docs/scaling.md says"
     ),
     exceptions.ReadOnlySQLTransactionError: "it is read-only, perhaps a standby; name the primary",
     exceptions.UndefinedObjectError: (
