@@ -152,7 +152,10 @@ class Gateway:
             signatures = dyte.read_signatures(headers.items())
         except dyte.MalformedSignature as error:
             return Answer(outcome=Outcome.UNSIGNED, detail=str(error))
-        with self._bodies.room_for(request) as there_is_room:
+        size = self._bodies.size(request)
+        if not size:  # nearly always
+            return await self._take_in(request, source, rules, signatures)
+        with self._bodies.room_for(size) as there_is_room:
             if there_is_room:
                 return await self._take_in(request, source, rules, signatures)
         detail = "too many large bodies are coming in at the same time"

@@ -20,11 +20,18 @@ class Bodies:
         self._max_body = max_body
         self._bytes = 0
 
+    def size(self, request: web.BaseRequest) -> int:
+        """What to count: nothing for one that is small, is here already, or is refused for its size; and as much as
+        there may be for one that does not say."""
+        said = request.content_length
+        if said is None:
+            return 0 if request.content.is_eof() else self._max_body
+        return said if SMALL < said <= self._max_body else 0
+
     @contextmanager
-    def room_for(self, request: web.BaseRequest) -> Iterator[bool]:
-        """Whether the request's body may be taken in; it counts for as long as the `with` lasts. One always may."""
-        size = self._size(request)
-        if size and self._bytes and self._bytes + size > MOST:
+    def room_for(self, size: int) -> Iterator[bool]:
+        """Whether a body of this size may be taken in; it counts for as long as the `with` lasts. One always may."""
+        if self._bytes and self._bytes + size > MOST:
             yield False
             return
         self._bytes += size
@@ -32,11 +39,3 @@ class Bodies:
             yield True
         finally:
             self._bytes -= size
-
-    def _size(self, request: web.BaseRequest) -> int:
-        """What to count: nothing for one that is small, is here already, or is refused for its size; and as much as
-        there may be for one that does not say."""
-        said = request.content_length
-        if said is None:
-            return 0 if request.content.is_eof() else self._max_body
-        return said if SMALL < said <= self._max_body else 0
