@@ -73,9 +73,9 @@ class Watcher(Protocol):
         """Something came that is no HTTP."""
 
 
-_READ_AT_ONCE, _READ_AHEAD = 32 * 1024, 16 * 1024
-"""Bytes: what is taken from a socket in one go, and what is kept of a body for which nobody has asked yet. There may be
-thousands of connections, and whoever is behind them has signed nothing so far."""
+_READ_AHEAD = 16 * 1024
+"""Bytes of a body that are kept before anybody has asked for them, and as much again. There may be thousands of
+connections, and whoever is behind them has signed nothing so far."""
 
 
 class Server(web.Server):
@@ -138,8 +138,6 @@ class Connection(RequestHandler):
         self._wire = cast("asyncio.Transport", transport)
         # Answers are small: any byte that the system does not take at once starts the clock.
         self._wire.set_write_buffer_limits(high=0)
-        if hasattr(transport, "max_size"):  # of asyncio's own loops: else 256 KiB at a time
-            transport.max_size = _READ_AT_ONCE
         super().connection_made(transport)
         if len(self._server.connections) > self._server.limits.connections:
             self._server.watcher.connection_refused()
