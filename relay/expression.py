@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,14 @@ from jmespath.functions import Functions
 
 from relay.payload import Json
 
+_SLIPS = {
+    "Unknown token '='": "; compare with `==`",
+    "(NUMBER)": "; a number stands in `` `backticks` ``",
+    "(EXPREF)": "; write `&&`",
+    'token "and"': "; write `&&`",
+    'token "or"': "; write `||`",
+}
+"""What people write from habit, by what JMESPath says of it, and what to write instead."""
 _FRAME = re.compile(r"^.*?jmespath expression: |(, for expression)?:$", re.IGNORECASE)
 
 
@@ -70,6 +78,11 @@ class Expression:
         """
         return {".".join(path): _at(payload, path) for path in _paths(self._compiled.parsed)}
 
+    def fields(self) -> Sequence[str]:
+        """The dotted paths that it asks the whole payload for, as far as they are plain names."""
+        found = dict.fromkeys(_paths(self._compiled.parsed))
+        return [".".join(path) for path in found if not any("." in step for step in path)]
+
     def __str__(self) -> str:
         return self.text
 
@@ -83,7 +96,8 @@ def _why(error: JMESPathError) -> str:
     """JMESPath's own words, in one line, without their frame and without the whole expression; a character of it that
     is not seen is written out."""
     line = _FRAME.sub("", str(error).splitlines()[0])
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    told = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return told + next((mend for sign, mend in _SLIPS.items() if sign.lower() in told.lower()), "")
 
 
 def _functions(tree: Mapping[str, Any]) -> Iterator[str]:

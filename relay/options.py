@@ -44,8 +44,9 @@ class Options(BaseModel):
 class Unfit(ValueError):
     """A value that does not fit. `what` never repeats the value, so that it may be said of a secret too."""
 
-    def __init__(self, what: str, *, shown: str = "") -> None:
-        super().__init__(f"{shown} {what}" if shown else what)
+    def __init__(self, what: str, *, shown: str = "", said: str = "") -> None:
+        """`said` is what to say in full, where the value may be shown; without it, `shown` and `what`."""
+        super().__init__(said or (f"{shown} {what}" if shown else what))
         self.what = what
 
 
@@ -142,11 +143,11 @@ def _parse_expression(text: object) -> Expression:
     if isinstance(text, Expression):
         return text
     if not isinstance(text, str):
-        raise ValueError("must be a JMESPath expression in quotes")
+        raise Unfit("must be a JMESPath expression in quotes")
     try:
         return Expression(text)
     except ExpressionError as error:
-        raise ValueError(f"{text!r} {error}") from error
+        raise Unfit("is not a JMESPath expression that can be used", said=f"{text!r} {error}") from error
 
 
 Duration = Annotated[
@@ -206,7 +207,7 @@ _SHORTEST_KEY = 16
 class LaneOptions(Options):
     """What every sink takes, whatever its type; its lane sees to it, and the sink itself never knows."""
 
-    timeout: Duration = timedelta(seconds=10)
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long one attempt may take."""
     concurrency: int = Field(default=32, ge=1, le=1000)
     """How many attempts run at the same time."""
@@ -232,7 +233,7 @@ class LaneOptions(Options):
     def _has_pseudonym_key(self) -> Self:
         key = "" if self.pseudonym_key is None else self.pseudonym_key.get_secret_value()
         if self.pseudonymize and len(key) < _SHORTEST_KEY:
-            raise ValueError(f"pseudonymize needs a pseudonym_key of at least {_SHORTEST_KEY} characters")
+            raise Unfit(f"pseudonymize needs a pseudonym_key of at least {_SHORTEST_KEY} characters")
         return self
 
     @property

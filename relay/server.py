@@ -73,6 +73,11 @@ class Watcher(Protocol):
         """Something came that is no HTTP."""
 
 
+_READ_AHEAD = 16 * 1024
+"""Bytes of a body that are kept before anybody has asked for them, and as much again. There may be thousands of
+connections, and whoever is behind them has signed nothing so far."""
+
+
 class Server(web.Server):
     """Hands each request to one function, within limits."""
 
@@ -92,6 +97,7 @@ class Server(web.Server):
             auto_decompress=False,  # the signature is over the bytes as they were sent
             keepalive_timeout=limits.idle_seconds,
             lingering_time=limits.linger_seconds,
+            read_bufsize=_READ_AHEAD,
         )
         self.name = name
         self.max_body = max_body

@@ -210,7 +210,7 @@ def _print_done(found: Found) -> None:
     if found.replayed:
         go = "goes" if found.replayed == 1 else "go"
         out.print(f"{counted(found.replayed, 'delivery', 'deliveries')} {go} out{going(found.last)}")
-    if left := found.fit - found.replayed:
+    if (left := found.fit - found.replayed) > 0:  # what came since the count is among the replayed
         are = "it is" if left == 1 else "they are"
         more = "more fit" if found.replayed else "fit"
         text = f"{left} {more}, and were left: {are} due already, under way, or not the first of a meeting"

@@ -113,11 +113,9 @@ def _section(root: MapNode, key: str) -> Section:
     entry = root.entries.get(key)
     if entry is None:
         return Section(parts=(), known=root.complete)
-    match entry.node:
-        case MapNode() | ListNode():
-            return Section(parts=list(_parts(key, entry.node)), known=entry.node.complete)
-        case _:
-            return Section(parts=(), known=False)
+    if not isinstance(entry.node, ListNode if key == "routes" else MapNode):  # an error of its own
+        return Section(parts=(), known=False)
+    return Section(parts=list(_parts(key, entry.node)), known=entry.node.complete)
 
 
 def _parts(key: str, node: MapNode | ListNode) -> Iterator[Part]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
-from fnmatch import translate
 
+from relay.config.fields import check_fields, fits
 from relay.config.model import RetentionOptions
 from relay.config.outline import Outline, Part, Section, Text
 from relay.config.problems import WHOLE_FILE, Findings, listed, shown
@@ -24,6 +23,7 @@ def check_references(outline: Outline, findings: Findings) -> None:
         _known(route.texts("to"), "sink", outline.sinks, findings)
         _known(route.texts("sources"), "source", outline.sources, findings)
         _possible(route.texts("events"), findings)
+    check_fields(outline, findings)
     _used(outline, findings)
     _retention(outline, findings)
     for source in outline.sources.parts:
@@ -60,14 +60,9 @@ def _choices(kind: str, known: Iterable[str]) -> str:
 def _possible(globs: Iterable[Text], findings: Findings) -> None:
     """A type may be one that the sender adds tomorrow, so a glob that matches none of today's is no error."""
     for glob in globs:
-        if len(glob.text) > 256 or not _matches_any(glob.text):
+        if not fits(glob.text):
             mend = findings.suggest(glob.text, _TYPES) or f"there are {listed(_TYPES, last='and')}"
             findings.warn(glob.place, glob.path, "matches none of the known event types", mend)
-
-
-def _matches_any(glob: str) -> bool:
-    matches: Callable[[str], object] = re.compile(translate(glob)).match
-    return any(matches(known) for known in KNOWN_TYPES)
 
 
 def _used(outline: Outline, findings: Findings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from time import perf_counter
 
@@ -18,6 +18,7 @@ from relay import dyte
 from relay.deadlines import Deadlines
 from relay.errors import StoreUnavailable
 from relay.gateway.answers import Answer, Outcome
+from relay.gateway.bodies import Bodies
 from relay.gateway.options import GatewayOptions, SourceOptions
 from relay.identity import new_event_id
 from relay.model import Admission, Event, value
@@ -57,6 +58,17 @@ class Rules:
     """Hash of the configuration."""
 
 
+def _astray(request: web.BaseRequest) -> str:
+    """What to say of a request for a path that no source has: strangers ask for any, but only a sender signs. The path
+    stays out of the log: a part of it may be what nobody should guess."""
+    if request.method != "POST" or not any(f"{family}-signature" in request.headers for family in dyte.FAMILIES):
+        return ""
+    return (
+        "a signed webhook for a path where no source is, which its sender may not send again; compare the address that "
+        "is registered with relay.yaml: `relay webhooks list` shows it"
+    )
+
+
 async def _continue(request: web.BaseRequest) -> None:
     """Let a body come that waits to be asked for. Other expectations are ignored: a 417 would lose the event."""
     if request.version >= HttpVersion11 and request.headers.get("expect", "").lower() == "100-continue":
@@ -75,6 +87,7 @@ class Gateway:
         self._telemetry = telemetry
         self._clock = clock
         self._inflight = 0
+        self._bodies = Bodies(options.max_body)
         self._idle = asyncio.Event()
         self._idle.set()
         self._hard_end, self._commit_time = Deadlines(HARD_END), Deadlines(COMMIT_TIME)
@@ -91,7 +104,7 @@ class Gateway:
         rules = self.rules
         source = rules.sources.get(request.path)
         if source is None:
-            answer = Answer(outcome=Outcome.NOT_FOUND)
+            answer = Answer(outcome=Outcome.NOT_FOUND, detail=_astray(request))
         elif request.method != "POST":
             answer = Answer(outcome=Outcome.WRONG_METHOD)
         elif overload := self._overload():
@@ -139,6 +152,18 @@ class Gateway:
             signatures = dyte.read_signatures(headers.items())
         except dyte.MalformedSignature as error:
             return Answer(outcome=Outcome.UNSIGNED, detail=str(error))
+        size = self._bodies.size(request)
+        if not size:  # nearly always
+            return await self._take_in(request, source, rules, signatures)
+        with self._bodies.room_for(size) as there_is_room:
+            if there_is_room:
+                return await self._take_in(request, source, rules, signatures)
+        detail = "too many large bodies are coming in at the same time"
+        return Answer(outcome=Outcome.OVERLOADED, detail=detail, close=True)
+
+    async def _take_in(
+        self, request: web.BaseRequest, source: Source, rules: Rules, signatures: Sequence[dyte.Signature]
+    ) -> Answer:
         body = await self._read(request)
         if isinstance(body, Answer):
             return body
@@ -154,7 +179,7 @@ class Gateway:
             source=source.name,
             body=body,
             signature=signature,
-            headers=[(name, headers[name]) for name in dyte.KEPT_HEADERS if name in headers],
+            headers=[(name, request.headers[name]) for name in dyte.KEPT_HEADERS if name in request.headers],
             received_at=now,
         )
         return await self._accept(self._admission(event, source, rules))

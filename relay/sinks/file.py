@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import orjson
+from pydantic import Field
 
 from relay.cloudevents import JSON, attributes, content_type
 from relay.errors import Unavailable
@@ -29,7 +30,7 @@ class FileOptions(LaneOptions):
     """A file that grows by one JSON line per event."""
 
     type: Literal["file"]
-    path: str
+    path: str = Field(min_length=1)
     """`-` for standard output, or a file; it is reopened when a log rotator has moved it away."""
 
 

@@ -19,7 +19,7 @@ from relay.clock import SystemClock
 from relay.cloudevents import attributes, content_type, http_header
 from relay.errors import DeliveryError, Misconfigured, Rejected, Unavailable
 from relay.model import Delivery, Reason, value
-from relay.options import LaneOptions, Secret
+from relay.options import LaneOptions, Secret, Unfit
 from relay.ports import Clock
 from relay.preview import Look, Preview, json_of
 from relay.sinks.address import BLOCKED, guarded_socket
@@ -72,14 +72,17 @@ class HttpOptions(LaneOptions):
     @classmethod
     def _without_credentials(cls, url: HttpUrl) -> HttpUrl:
         if url.username or url.password:
-            raise ValueError("must not hold a user or password; put them into `headers` as authorization")
+            raise Unfit("must not hold a user or password; put them into `headers` as authorization")
         return url
 
     @field_validator("secret")
     @classmethod
     def _readable(cls, given: Secret | tuple[Secret, ...]) -> Secret | tuple[Secret, ...]:
         for secret in given if isinstance(given, tuple) else (given,):
-            read_secret(secret.get_secret_value())
+            try:
+                read_secret(secret.get_secret_value())
+            except ValueError as error:
+                raise Unfit(str(error)) from error
         return given
 
     @field_validator("headers")

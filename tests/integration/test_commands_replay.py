@@ -14,6 +14,7 @@ import pytest
 
 from relay.errors import StoreUnavailable
 from relay.model import DeliveryState, Selection
+from relay.ports import Store
 from relay.records import Step
 from relay.replaying import Schedule, replay
 from tests.commands import as_json, done, in_terminal, invoke, opened, settle
@@ -140,6 +141,20 @@ async def test_a_pending_one_does_not_wait_out_its_back_off(tmp_path: Path) -> N
     assert (hurried.due_at <= datetime.now(UTC), hurried.replay) == (True, 0)
     said = await done(tmp_path, "replay", "--event", ids["waits"], "--state", "pending")
     assert said.startswith("1 fit, and were left: it is due already")
+
+
+async def test_what_died_since_the_count_is_no_remainder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(tmp_path)
+
+    async def one_more_dies(store: Store, *given: Any, **more: Any) -> int:
+        await accept(store, "crm", meeting="d", received_at=datetime.now(UTC) - HOUR)
+        await settle(store, "crm", DEAD)
+        return await replay(store, *given, **more)
+
+    monkeypatch.setattr("relay.commands.replay.replay_all", one_more_dies)
+    said = await done(tmp_path, "replay", "--all")
+    assert said.startswith("2 deliveries go out")
+    assert "left" not in said
 
 
 @over_each_store

@@ -15,10 +15,11 @@ import pytest
 from aiohttp.web_protocol import RequestHandler
 
 from relay.gateway.options import GatewayOptions
+from relay.server import Connection
 from tests.fakes.gateway import GatewayServer, ScriptedIntake, ScriptedKeys, gateway_running
 from tests.fakes.http import WAIT, FakeHttp, Hang
 from tests.fakes.keys import key_pair
-from tests.running import payload, relay_running, signed
+from tests.running import payload, relay_running, signed, until
 
 BODY = orjson.dumps(payload())
 SMALL = GatewayOptions(max_body=1000)
@@ -196,6 +197,83 @@ async def test_too_many_in_flight_is_503_and_the_others_are_answered(caplog: pyt
     assert _refusal(caplog) == "1 requests are at work, as many as gateway.max_inflight lets in"
 
 
+async def _at_work(gateway: GatewayServer, count: int) -> None:
+    async def are() -> bool:
+        return gateway.metrics()["relay_inflight"] == count
+
+    await until(are, f"{count} requests at work")
+
+
+async def test_large_bodies_together_have_a_bound_and_small_ones_do_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends them has signed nothing yet."""
+    size = 20_000
+    monkeypatch.setattr("relay.gateway.bodies.MOST", 2 * size + 100)
+    intake = ScriptedIntake()
+    async with gateway_running(intake) as gateway:
+        begun = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+        for _, writer in begun:
+            writer.write(head(f"content-length: {size}") + b"x")
+        await _at_work(gateway, 2)
+        large = orjson.dumps({"event": "meeting.started", "filling": "x" * size})
+        refused, small = await gateway.post(large), await gateway.post(BODY)
+        begun[0][1].close()
+        await _at_work(gateway, 1)
+        taken = await gateway.post(large)
+        begun[1][1].close()
+    assert (refused.status, refused.json["status"], refused.headers["retry-after"]) == (503, "overloaded", "2")
+    assert (small.status, taken.status) == (200, 200)
+    said = [record.__dict__["detail"] for record in caplog.records if record.message == "request.refused"]
+    assert said[0] == "too many large bodies are coming in at the same time"
+
+
+async def test_a_body_of_unknown_length_counts_as_the_largest_and_one_alone_always_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.gateway.bodies.MOST", 1)
+    chunk = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n\r\n"
+    request = head("transfer-encoding: chunked")
+    async with gateway_running(ScriptedIntake()) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request)
+        await _at_work(gateway, 1)
+        second, others, _ = await raw(gateway, request)
+        whole, another, _ = await raw(gateway, request + chunk)  # it is here already
+        writer.write(chunk)
+        first = await reader.readuntil(b"\r\n\r\n")
+        for each in (writer, others, another):
+            each.close()
+    assert [answer.split()[1] for answer in (first, second, whole)] == [b"200", b"503", b"200"]
+
+
+async def test_a_connection_takes_in_little_for_which_nobody_has_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+    take = Connection.data_received
+
+    def counted(self: Connection, data: bytes) -> None:
+        nonlocal taken
+        taken += len(data)
+        take(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", counted)
+    intake = ScriptedIntake()
+    intake.hold()
+    async with gateway_running(intake) as gateway:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(head(f"content-length: {len(BODY)}") + BODY)
+        await intake.was_asked()  # while the first is at work, nobody asks for the second
+        writer.write(head("content-length: 400000"))
+        for _ in range(100):
+            writer.write(b"x" * 4000)
+            for _ in range(4):
+                await asyncio.sleep(0)
+        before = taken
+        intake.may_commit.set()
+        writer.close()
+    assert 30_000 < before < 100_000
+
+
 async def test_the_answer_waits_for_no_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.app.DRAIN", timedelta(seconds=0.1))
     async with FakeHttp(default=Hang()) as receiver:
@@ -240,6 +318,19 @@ async def test_another_path_is_404_and_never_a_redirect(path: str) -> None:
         metrics = gateway.metrics()
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert metrics['relay_requests_total{outcome="not_found",source="none"}'] == 1
+
+
+@pytest.mark.parametrize(("header", "told"), [("rtk-signature: eA==", 1), ("dyte-signature: eA==", 1), ("x: y", 0)])
+async def test_a_webhook_that_goes_astray_is_told(header: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """It is registered at another path, and lost. What strangers ask for is no news."""
+    async with gateway_running(ScriptedIntake()) as gateway:
+        lines = ["POST /webhooks/s3cret HTTP/1.1", "host: relay", "content-length: 0", header, "", ""]
+        answer, writer, _ = await raw(gateway, "\r\n".join(lines).encode())
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    refused = [record.__dict__ for record in caplog.records if record.message == "request.refused"]
+    assert [(each["source"], each["outcome"]) for each in refused] == [("none", "not_found")] * told
+    assert all("`relay webhooks list`" in each["detail"] and "s3cret" not in each["detail"] for each in refused)
 
 
 @pytest.mark.parametrize("path", ["/webhooks/dyte?x=1", "http://relay/webhooks/dyte"])

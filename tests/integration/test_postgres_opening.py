@@ -65,6 +65,30 @@ async def test_a_database_or_user_that_is_not_there_is_named_and_the_password_is
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("sslmode=require", r"let the server speak TLS"),
+        ("sslmode=verify-full&sslrootcert=/no/such.pem", r"cannot be read: sslrootcert=/no/such\.pem"),
+        ("sslmod=require", r"\"sslmod\"; .* knows it behind the `\?` of `store`"),
+        ("channel_binding=require", r"\"channel_binding\"; .* take it out"),
+        ("sslmode=verify-ca&service=none", r"; correct `store`"),
+    ],
+)
+async def test_what_stands_behind_the_address_is_told_of(query: str, told: str) -> None:
+    """Of these none is a reason to look whether the server is there."""
+    url = urlsplit(with_password(shared()))
+    with pytest.raises(StartError, match=told) as caught:
+        await open_store(urlunsplit(url._replace(query=query)))
+    assert "running there" not in str(caught.value)
+
+
+async def test_a_server_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.stores.postgres.schema._OLDEST_SERVER", 99)
+    with pytest.raises(StartError, match=r"is PostgreSQL \d\d, and the relay needs 99 or newer"):
+        await PostgresStore.open(await database_of(tmp_path))
+
+
 def test_what_an_error_quotes_is_cleaned_of_the_password() -> None:
     server = parse("postgresql://relay:p%40hunter2@db/x")
     assert "hunter2" not in str(classify(OSError("cannot reach postgresql://relay:p%40hunter2@db, p@hunter2"), server))

@@ -207,7 +207,7 @@ async def test_a_vulnerable_sqlite_is_refused(path: Path, monkeypatch: pytest.Mo
 
 
 async def test_a_folder_and_a_path_below_a_file_are_refused(path: Path) -> None:
-    with pytest.raises(StartError, match="cannot"):
+    with pytest.raises(StartError, match=r"is a folder; name a file in it, such as .*relay\.db"):
         await SqliteStore.open(path.parent)
     rewrite(path, lambda _: b"a file")
     with pytest.raises(StartError, match="is a file and no folder"):
@@ -375,3 +375,20 @@ async def test_a_word_of_a_later_version_ends_nothing(tmp_path: Path) -> None:
         assert claimed.event.defect is Defect.NOT_JSON
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("worker", [True, False])
+async def test_a_second_relay_on_one_file_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture, *, worker: bool
+) -> None:
+    """Nothing is lost by it, but each keeps rates and breakers by itself. Workers of one relay share them out."""
+    one = await SqliteStore.open(path)
+    other = await SqliteStore.open(path, moves_log=not worker)
+    try:
+        await one.recover(now=NOON)
+        assert "store.shared" not in caplog.messages
+        await other.recover(now=NOON)
+        assert caplog.messages.count("store.shared") == (0 if worker else 1)
+    finally:
+        await other.close()
+        await one.close()

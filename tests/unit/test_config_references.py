@@ -214,3 +214,10 @@ def test_other_texts_are_no_addresses(text: str) -> None:
 def test_addresses_that_one_process_cannot_both_listen_on(one: str, other: str, *, clash: bool) -> None:
     assert parse_address(one).clashes(parse_address(other)) is clash
     assert parse_address(other).clashes(parse_address(one)) is clash
+
+
+@pytest.mark.parametrize(("key", "rest"), [("sinks", "routes: [{name: a, to: [log]}]"), ("sources", LOG)])
+def test_a_list_in_the_place_of_named_parts_is_the_only_mistake(tmp_path: Path, key: str, rest: str) -> None:
+    errors, warnings = said(tmp_path, f"{key}: [{{name: log, type: file, path: '-'}}]\n{rest}\n")
+    assert errors == [f"1: {key}: must be a mapping; write `name:` lines under it"]
+    assert [told for told in warnings if key == "sinks"] == []

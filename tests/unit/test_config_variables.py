@@ -277,3 +277,41 @@ def test_the_reason_is_told_of_a_secret_too_as_long_as_it_does_not_repeat_it(tmp
     assert found[0].startswith("relay.yaml:1: sinks.a.secret: is no Standard Webhooks secret")
     found = errors(tmp_path, "gateway: {max_body: '${SIZE}'}\n", SIZE="1Mb")
     assert found == ["relay.yaml:1: gateway.max_body: is not a size; write it like 64KiB or 1MiB"]
+
+
+@pytest.mark.parametrize(
+    ("sink", "given", "told"),
+    [
+        ("{type: kafka, topic: x, bootstrap_servers: ['${C}']}", "kafka-1", "is not an address; write a list of host"),
+        ("{type: kafka, topic: '${C}', bootstrap_servers: [a:1]}", "my topic", "is no topic name; use 1 to 249"),
+        ("{type: kafka, topic: '${C}', bootstrap_servers: [a:1]}", "x{nothing}", "holds another name in braces; only"),
+        ("{type: kafka, topic: '${C}', bootstrap_servers: [a:1]}", "x{", "is no topic name: its braces do not match"),
+        ("{type: slack, webhook_url: '${C}'}", "hooks.slack.com/services/T/B/x", "is not an address; write it like"),
+        (
+            "{type: slack, webhook_url: '${C}', token: xoxb}",
+            "https://hooks.slack.com/s/x",
+            "webhook_url excludes token",
+        ),
+        ("{type: http, url: 'https://a.example', secret: '${C}'}", "secret", "is no Standard Webhooks secret: write"),
+        ("{type: file, path: x, select: '${C}'}", "expression =", "is not a JMESPath expression that can be used"),
+    ],
+)
+def test_what_a_variable_holds_is_told_to_be_wrong_in_words_that_help(
+    tmp_path: Path, sink: str, given: str, told: str
+) -> None:
+    """Though the whole message cannot be told: it holds what the variable does, or looks like it."""
+    [error] = errors(tmp_path, f"sinks: {{a: {sink}}}", C=given)
+    assert told in error
+    assert f"'{given}'" not in error
+
+
+@pytest.mark.parametrize(
+    ("sink", "told"),
+    [
+        ("{type: file, path: '${EMPTY}'}", "path: must not be empty"),
+        ("{type: file, path: x, timeout: 0s}", "timeout: must be more than 0"),
+    ],
+)
+def test_nothing_is_no_path_and_no_time(tmp_path: Path, sink: str, told: str) -> None:
+    [error] = errors(tmp_path, f"sinks: {{a: {sink}}}", EMPTY="")
+    assert told in error

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from relay.errors import DeliveryError, Misconfigured
 from relay.model import Delivery, Reason
-from relay.options import JmesPath, LaneOptions, Order, Secret, Size
+from relay.options import JmesPath, LaneOptions, Order, Secret, Size, Unfit
 from relay.preview import Look, Preview, json_of
 from relay.sensitive import concealed
 from relay.sinks.kafka.connection import Connection
@@ -95,7 +95,7 @@ class KafkaOptions(LaneOptions):
         for server in servers:
             match = _SERVER.fullmatch(server)
             if match is None or not 0 < int(match[2]) < 65536:
-                raise ValueError(f"{server!r} is not an address; write a list of host:port, like [kafka-1:9092]")
+                raise Unfit("is not an address; write a list of host:port, like [kafka-1:9092]", shown=repr(server))
         return servers
 
     @field_validator("topic")
@@ -107,7 +107,7 @@ class KafkaOptions(LaneOptions):
     def _fits_together(self) -> KafkaOptions:
         problems = [*self._login_problems(), *self._tls_problems()]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Unfit("; ".join(problems))
         return self
 
     def topic_of(self, event_type: str, source: str) -> str:

@@ -16,6 +16,7 @@ from relay.cloudevents import SPEC_VERSION, content_type, moment
 from relay.errors import Misconfigured
 from relay.expression import Expression, ExpressionError
 from relay.model import Delivery, Event, Reason
+from relay.options import Unfit
 from relay.vocabulary import KNOWN_TYPES, type_label
 
 _TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}", re.ASCII)
@@ -51,9 +52,10 @@ def checked_topic(topic: str) -> str:
     """The topic, or the template for one; a `ValueError` where it is neither."""
     for name in placeholders(topic):
         if name not in _PLACEHOLDERS:
-            raise ValueError(f"{topic!r} holds {{{name}}}; only {{type}} and {{source}} may stand in a topic")
+            what = "only {type} and {source} may stand in a topic"
+            raise Unfit(f"holds another name in braces; {what}", said=f"{topic!r} holds {{{name}}}; {what}")
     if not all(_TOPIC.fullmatch(_render(topic, label, "source")) for label in ("other", *KNOWN_TYPES)):
-        raise ValueError(f"{topic!r} is no topic name; use 1 to 249 letters, digits, dots, hyphens and underscores")
+        raise Unfit("is no topic name; use 1 to 249 letters, digits, dots, hyphens and underscores", shown=repr(topic))
     return topic
 
 
@@ -62,9 +64,9 @@ def placeholders(topic: str) -> list[str]:
     try:
         parts = list(Formatter().parse(topic))
     except ValueError as error:
-        raise ValueError(f"{topic!r} is no topic name: its braces do not match") from error
+        raise Unfit("is no topic name: its braces do not match", shown=repr(topic)) from error
     if any(conversion or spec for _, _, spec, conversion in parts):
-        raise ValueError(f"{topic!r} holds more than a name in braces; write {{type}} or {{source}}")
+        raise Unfit("holds more than a name in braces; write {type} or {source}", shown=repr(topic))
     return [name for _, name, _, _ in parts if name is not None]
 
 

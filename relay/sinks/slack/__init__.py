@@ -18,7 +18,7 @@ from pydantic import field_validator, model_validator
 
 from relay.errors import Rejected
 from relay.model import Delivery, Reason
-from relay.options import LaneOptions, Order, Rate, Secret
+from relay.options import LaneOptions, Order, Rate, Secret, Unfit
 from relay.preview import Look, Preview
 from relay.sensitive import CONCEALED, concealed
 from relay.sinks.slack import cards as slack_cards
@@ -71,7 +71,7 @@ class SlackOptions(LaneOptions):
     @classmethod
     def _check_token(cls, token: Secret | None) -> Secret | None:
         if token is not None and not _is_plain(token.get_secret_value()):
-            raise ValueError("holds characters that no token has: spaces, line breaks or non-ASCII")
+            raise Unfit("holds characters that no token has: spaces, line breaks or non-ASCII")
         return token
 
     @field_validator("api_url")
@@ -91,10 +91,10 @@ class SlackOptions(LaneOptions):
     def _check_destination(self) -> Self:
         webhook, token = bool(_reveal(self.webhook_url)), bool(_reveal(self.token))
         if webhook and (token or self.channel):
-            raise ValueError("webhook_url excludes token and channel: keep one of the two ways to post")
+            raise Unfit("webhook_url excludes token and channel: keep one of the two ways to post")
         if not webhook and not (token and self.channel):
             missing = "channel" if token else "token" if self.channel else "webhook_url, or token and channel"
-            raise ValueError(f"{missing} is missing or empty")
+            raise Unfit(f"{missing} is missing or empty")
         return self
 
     def pacing_key(self, sink: str) -> str:  # noqa: ARG002  what counts here is the channel
@@ -232,8 +232,8 @@ def _check_address(url: str) -> None:
     except ValueError:
         host, parts = None, urlsplit("")
     if not host or not _is_plain(url) or parts.scheme not in ("https", "http"):
-        raise ValueError("is not an address; write it like https://hooks.slack.com/services/…")
+        raise Unfit("is not an address; write it like https://hooks.slack.com/services/…")
     if parts.scheme == "http" and host not in _LOOPBACK:
-        raise ValueError("must start with https://: what it carries is secret")
+        raise Unfit("must start with https://: what it carries is secret")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password")
+        raise Unfit("must not hold a user name or password")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
@@ -195,9 +196,15 @@ _MENDS: Mapping[type[BaseException], str] = {
     ),
     exceptions.InvalidCatalogNameError: "create it: `createdb --encoding=UTF8 NAME`, or name another",
     exceptions.InsufficientPrivilegeError: (
-        "let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run `relay migrate` as one who may"
+        "let the user create the schema: `GRANT CREATE ON DATABASE … TO …`, or run `relay migrate` as one who may, "
+        "and grant this one what docs/scaling.md says"
     ),
     exceptions.ReadOnlySQLTransactionError: "it is read-only, perhaps a standby; name the primary",
+    exceptions.UndefinedObjectError: (
+        "neither the relay nor the server knows it behind the `?` of `store`: correct it, or take it out"
+    ),
+    exceptions.ClientConfigurationError: "correct `store`",
+    ssl.SSLCertVerificationError: "check `sslrootcert`, and whether the server's certificate bears the name in `store`",
 }
 """What to do about errors at the opening."""
 
@@ -212,6 +219,12 @@ def refusal(error: BaseException, server: Server) -> StoreError | StartError:
         )
     if isinstance(error, exceptions.ProtocolViolationError) and "startup parameter" in told:
         return StartError(f"{where}; behind PgBouncer write `?pool_mode=transaction` at the end of `store`")
+    if isinstance(error, ConnectionError) and "rejected SSL" in told:
+        return StartError(
+            f"{where}; let the server speak TLS (`ssl = on`), or write `sslmode=prefer` where none can listen"
+        )
+    if isinstance(error, OSError) and (missing := server.missing_files()):
+        return StartError(f"{where}; `store` names a file that cannot be read: {', '.join(missing)}")
     for kind, mend in _MENDS.items():
         if isinstance(error, kind):
             return StartError(f"{where}; {mend}")

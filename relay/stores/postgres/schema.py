@@ -20,6 +20,7 @@ from relay.stores.postgres.connection import Connection, reaching
 from relay.stores.postgres.server import Server
 
 _OLDEST = re.compile(r"-- oldest relay schema that may go on with it: (\d+)\n")
+_OLDEST_SERVER = 15
 _LOCK = 0x4479746552656C61
 """`DyteRela` in ASCII: held by the one who migrates."""
 _MIGRATING = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '20s'; SET LOCAL client_min_messages = warning"
@@ -88,11 +89,16 @@ async def check(
     a copy that was not finished.
 
     Raises:
-        StartError: there is none, and none is to be created.
+        StartError: there is none, and none is to be created; or the server is too old.
         StoreUnusable: it is of a relay that is too new or too old, or of another program, or the database cannot hold
             all texts.
     """
     known = len(migrations("postgres")) if known is None else known
+    if (version := connection.get_server_version().major) < _OLDEST_SERVER:
+        raise StartError(
+            f"store: {server.name} is PostgreSQL {version}, and the relay needs {_OLDEST_SERVER} or newer; "
+            "upgrade the server, or name another one"
+        )
     encoding, remark = await connection.fetchrow(_ABOUT) or ("", None)
     _check_database(server, encoding=encoding, unfinished=remark == _UNFINISHED and not unfinished)
     absent, foreign = await connection.fetchrow(_THERE) or (True, 0)

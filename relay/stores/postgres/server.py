@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -12,6 +13,7 @@ SCHEMES = ("postgresql://", "postgres://")
 _EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _UNREADABLE = f"store: cannot read the URL; write it as {_EXAMPLE}, with / ? # @ in a password as %2F %3F %23 %40"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _SECRETS = ("password", "sslpassword")
 _POOL_MODES = {"session": False, "transaction": True}
 
@@ -32,6 +34,11 @@ class Server:
 
     def __repr__(self) -> str:
         return f"Server({self.name})"
+
+    def missing_files(self) -> Sequence[str]:
+        """Files that the URL names and that cannot be read, as `name=path`."""
+        query = dict(parse_qsl(urlsplit(self.urls[0]).query))
+        return [f"{name}={query[name]}" for name in _FILES if name in query and not os.access(query[name], os.R_OK)]
 
     def hides(self, text: str) -> str:
         """The text without the passwords."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +25,13 @@ from relay.stores.sqlite.room import FreeBytes, Room, free_bytes
 from relay.stores.sqlite.turns import Turns
 from relay.stores.sqlite.upkeep import Upkeep
 from relay.stores.sqlite.writer import Writer, writes
+
+log = logging.getLogger("relay")
+
+_SHARED = (
+    "another relay works on this file too, or one that was killed has not ended yet: each keeps rates and breakers by "
+    "itself; stop one, or let them share a PostgreSQL database"
+)
 
 
 def _accept_all(connection: apsw.Connection, admissions: Sequence[Admission]) -> Sequence[Acceptance]:
@@ -50,6 +58,7 @@ class SqliteStore:
         self._presence: Presence | None = None
         self._reading = Reader(reading, thread="store-reader")
         self._hints = LocalHints()
+        self._expects_others = not moves_log
         self._commit_listeners: list[Callable[[float], None]] = []
         # One for each thread: those of one file would let both pass.
         turns = Turns(path) if takes_turns else None
@@ -188,6 +197,8 @@ class SqliteStore:
             self._presence = await asyncio.to_thread(Presence, self._path)
         with self._presence.joining() as alone:
             if not alone:
+                if not self._expects_others:
+                    log.warning("store.shared", extra={"store": str(self._path), "detail": _SHARED})
                 return 0
             return await self._writer.submit(partial(outbox.recover, now=to_micros(now), owner=self._owner))
 

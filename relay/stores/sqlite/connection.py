@@ -41,6 +41,8 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
     _check_sqlite_version()
     if not create and not path.exists():
         raise StartError(f"store: there is no {path} yet; `relay serve` creates it")
+    if path.is_dir():
+        raise StartError(f"store: cannot use {path}: it is a folder; name a file in it, such as {path / 'relay.db'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create_private(path)
