@@ -61,6 +61,8 @@ class Reloader:
         report = await asyncio.to_thread(check, self._path, self._env)
         await asyncio.to_thread(files.follow, report.files)
         same = report.config is not None and report.config.hash == self._app.config.hash
+        if same:
+            _tell_warnings(report)
         return self._watch and not same
 
     async def _wanted(self, files: Watch) -> bool:
@@ -74,6 +76,7 @@ class Reloader:
             report = await asyncio.to_thread(check, self._path, self._env)
             await asyncio.to_thread(files.follow, report.files)
             await self._app.reload(_valid(report))
+            _tell_warnings(report)
         except ConfigError as error:
             self._app.refuse(str(error))
         except Exception as error:  # ours, and before anything changed: the relay goes on as it was
@@ -85,3 +88,9 @@ def _valid(report: Report) -> Config:
     if report.config is None:
         raise InvalidConfig(report.errors)
     return report.config
+
+
+def _tell_warnings(report: Report) -> None:
+    """Whoever never runs `relay check` has the log only."""
+    for problem in report.warnings:
+        log.warning("config.warned", extra={"detail": str(problem)})

@@ -169,3 +169,37 @@ async def test_an_error_of_ours_leaves_the_relay_as_it_was(tmp_path: Path, monke
         assert (await relay.post()).status == 200
         write(tmp_path, "new")
         await has_sinks(relay, "new")
+
+
+async def test_what_check_warns_of_is_in_the_log_of_a_relay_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With each new file: who never runs `relay check` has the log only."""
+
+    def warned() -> list[str]:
+        return [getattr(record, "detail", "") for record in caplog.records if record.message == "config.warned"]
+
+    async with following(tmp_path) as (relay, _):
+        both = {name: sink(tmp_path, name) for name in ("used", "unused")}
+        write_config(tmp_path, sinks=both, routes=[{"name": "all", "events": ["*"], "to": ["used"]}])
+        await has_sinks(relay, "used", "unused")
+
+        async def told() -> bool:
+            return any("sinks.unused" in each for each in warned())
+
+        await until(told, "warning of the sink that no route uses")
+        assert all(str(tmp_path) in each for each in warned()), "each says in which file it is"
+
+
+async def test_a_relay_that_starts_logs_what_check_warns_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sinks = {"unused": sink(tmp_path, "unused")}
+    async with relay_running(tmp_path, sinks=sinks, routes=[]) as relay:
+        reloader = Reloader(relay.app, tmp_path / "relay.yaml", {}, asked=asyncio.Event(), watch=False)
+        task = asyncio.create_task(reloader.run())
+
+        async def told() -> bool:
+            return any("routes: is empty" in getattr(record, "detail", "") for record in caplog.records)
+
+        await until(told, "warning of routes that are missing")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
