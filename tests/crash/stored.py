@@ -23,6 +23,7 @@ _WAITS = (
     "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 'pending' AND replay = 0)"
     " OR EXISTS (SELECT 1 FROM delivery WHERE state = 'pending' AND replay > 0)"
 )
+# EXCEPT is sorted or hashed; PostgreSQL goes through all of what `NOT IN` names for each row, minutes in a long run.
 _SEEN = {
     "events": "SELECT id, seq FROM event",
     "dead": "SELECT d.sink, e.id FROM delivery d JOIN event e ON e.seq = d.event WHERE d.state = 'dead'",
@@ -31,11 +32,11 @@ _SEEN = {
         " WHERE f.reason IN ('timeout', 'reset') GROUP BY d.sink"
     ),
     "orphans": (
-        "SELECT (SELECT count(*) FROM delivery WHERE event NOT IN (SELECT seq FROM event))"
-        " + (SELECT count(*) FROM failure WHERE delivery NOT IN (SELECT id FROM delivery))"
+        "SELECT (SELECT count(*) FROM (SELECT event FROM delivery EXCEPT SELECT seq FROM event) AS lost)"
+        " + (SELECT count(*) FROM (SELECT delivery FROM failure EXCEPT SELECT id FROM delivery) AS lost)"
     ),
     "settled": "SELECT count(*) FROM delivery WHERE state <> 'pending'",
-    "unmarked": "SELECT count(*) FROM event WHERE id NOT IN (SELECT event_id FROM mark)",
+    "unmarked": "SELECT count(*) FROM (SELECT id FROM event EXCEPT SELECT event_id FROM mark) AS unmarked",
 }
 
 
