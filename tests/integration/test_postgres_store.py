@@ -600,12 +600,19 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
         await drop(url)
 
 
+@pytest.mark.parametrize("forgotten", [0, 300])
 @pytest.mark.parametrize("table", [None, "event", "mark", "delivery"])
-async def test_what_was_planned_for_a_small_store_is_good_for_a_full_one(tmp_path: Path, table: str | None) -> None:
-    """When the server looks how much there is, nobody knows: never, or while there is next to nothing."""
+async def test_what_was_planned_for_a_small_store_is_good_for_a_full_one(
+    tmp_path: Path, table: str | None, forgotten: int
+) -> None:
+    """When the server looks how much there is, nobody knows: never, or while there is next to nothing, perhaps in tables
+    that were larger once."""
     async with bystander(tmp_path) as database:
         for known in ("event", "mark", "delivery"):
             await database.execute(f"ALTER TABLE relay.{known} SET (autovacuum_enabled = off)")
+        past = [intake.Candidate(admission("crm", replay_window=WINDOW)) for _ in range(forgotten)]
+        await intake.accept_all(database, past)
+        await database.execute("DELETE FROM relay.delivery; DELETE FROM relay.event; DELETE FROM relay.mark")
         read = [0]
         for number in range(12):
             if table and number == 4:

@@ -9,6 +9,8 @@
 -- so the look has to be a statement of its own after the lock.
 -- What each may scan is set, so that plans are right before the server has statistics, and stay so. Those that are called
 -- all the time keep one plan for all arguments: making one takes longer than what most calls do.
+-- `x = ANY(ARRAY[y])` is `x = y` that can only be looked up: as an equality, a server that knows of few rows, where there
+-- were many once, walks over all that come to be there.
 --
 -- 1148810241: the deliveries of a sink with the same order key. 1148810242: marks of one source, webhook id and uuid.
 -- 1148810243: marks of one body.
@@ -184,7 +186,7 @@ BEGIN
     SELECT d.id, d.route, d.sink, d.attempt, d.tries, d.replay, d.replay_at,
            e.id, e.source, e.type, e.received_at, e.webhook_id, e.uuid, e.meeting, e.session, e.organization, e.stream,
            e.defect, e.headers, e.body, oldest, passed
-      FROM leased d JOIN relay.event e ON e.seq = d.event
+      FROM leased d JOIN relay.event e ON e.seq = ANY(ARRAY[d.event])
      ORDER BY d.replay > 0, d.id;  -- ids are in the order of acceptance
 END
 $$;
@@ -217,7 +219,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(1148810241, hash) FROM (
         SELECT DISTINCT hashtext(d.order_key) AS hash
-          FROM unnest($1, $3) AS given (id, state) JOIN relay.delivery d ON d.id = given.id
+          FROM unnest($1, $3) AS given (id, state) JOIN relay.delivery d ON d.id = ANY(ARRAY[given.id])
          WHERE given.state <> 'pending' AND d.order_key IS NOT NULL
          ORDER BY 1) AS wanted;
     WITH given AS MATERIALIZED (
@@ -230,7 +232,7 @@ BEGIN
                settled_at = CASE WHEN given.state = 'pending' THEN d.settled_at ELSE $10 END,
                receipt = given.receipt, reason = given.reason, detail = given.detail
           FROM given
-         WHERE d.id = given.id AND d.attempt = given.attempt AND d.state = 'pending'
+         WHERE d.id = ANY(ARRAY[given.id]) AND d.attempt = given.attempt AND d.state = 'pending'
         RETURNING d.id, d.attempt, d.state, d.order_key, d.reason, d.detail, given.kept
     ), failed AS (
         INSERT INTO relay.failure (delivery, attempt, at, reason, detail)
