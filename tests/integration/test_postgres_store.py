@@ -605,8 +605,8 @@ async def test_looking_for_duplicates_reads_a_few_marks_of_many_also_before_the_
 async def test_what_was_planned_for_a_small_store_is_good_for_a_full_one(
     tmp_path: Path, table: str | None, forgotten: int
 ) -> None:
-    """When the server looks how much there is, nobody knows: never, or while there is next to nothing, perhaps in tables
-    that were larger once."""
+    """When the server looks how much there is, nobody knows: never, or while there is next to nothing, perhaps in
+    tables that were larger once."""
     async with bystander(tmp_path) as database:
         for known in ("event", "mark", "delivery"):
             await database.execute(f"ALTER TABLE relay.{known} SET (autovacuum_enabled = off)")
